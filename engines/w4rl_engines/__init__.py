@@ -1,0 +1,1 @@
+"""Engines that run one step of any module fast."""

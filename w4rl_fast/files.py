@@ -1,0 +1,45 @@
+"""Files that are either wholly there or not there at all."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from w4rl_fast.errors import UserError
+
+
+def publish(path: Path, payload: bytes) -> None:
+    """Write `payload` to `path` so that a kill at any moment leaves the old file or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with disk_errors(path):
+            with open(temporary, "wb") as file:
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            sync_directory(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or unwritable disk into an error a user can act on."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}",
+            rule=f"the system answered: {error.strerror or error}",
+            remedy="Free some space, or choose a folder you may write to. What was finished before is kept.",
+        ) from error
