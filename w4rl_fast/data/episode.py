@@ -1,0 +1,101 @@
+"""One episode, as it is handed from collectors and importers to the store and back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w4rl_fast.errors import UserError
+
+SOURCES = ("expert", "noisy", "policy", "random", "imported")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpisodeInfo:
+    """Where an episode comes from and how it ended; (task, source, seed) names it in its store.
+
+    `succeeded` is the task's own verdict, latched over every simulator step; the per-row `success` of an Episode
+    says whether the observation of that row shows success.
+    """
+
+    task: str
+    source: str
+    seed: int
+    succeeded: bool
+
+    @property
+    def key(self) -> str:
+        return f"{self.task.replace('/', '.')}-{self.source}-{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schema:
+    """What every episode of a store has in common: frames of one square size, action and proprioception widths.
+
+    Actions are stored in [-1, 1]; `action_low` and `action_high` say what -1 and +1 mean in the robot's own units.
+    """
+
+    image_size: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    proprio_dim: int
+
+    @property
+    def action_dim(self) -> int:
+        return len(self.action_low)
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """L observations and the L - 1 actions between them.
+
+    frames (L, H, W, 3) uint8; actions (L, A) float32 in [-1, 1], the last row zero since no action follows the last
+    observation; proprio (L, P) float32; success (L,) bool.
+    """
+
+    frames: NDArray[np.uint8]
+    actions: NDArray[np.float32]
+    proprio: NDArray[np.float32]
+    success: NDArray[np.bool_]
+    info: EpisodeInfo
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def check(self, schema: Schema) -> None:
+        """Refuse an episode that does not fit the schema."""
+        length = len(self.frames)
+        size = schema.image_size
+        expected = {
+            "frames": (np.uint8, (length, size, size, 3)),
+            "actions": (np.float32, (length, schema.action_dim)),
+            "proprio": (np.float32, (length, schema.proprio_dim)),
+            "success": (np.bool_, (length,)),
+        }
+        for name, (dtype, shape) in expected.items():
+            array = getattr(self, name)
+            if array.dtype != dtype or array.shape != shape:
+                raise UserError(
+                    f"{name} of episode {self.info.key} is {array.dtype} {array.shape}",
+                    rule=f"this store holds {np.dtype(dtype).name} {shape}",
+                    remedy="Use another store for data of another shape, or convert the episode first",
+                )
+        if length < 2:
+            raise UserError(
+                f"episode {self.info.key} has {length} row(s)",
+                rule="an episode has at least two observations and the action between them",
+                remedy="Leave it out",
+            )
+        if self.info.source not in SOURCES:
+            raise UserError(
+                f"source {self.info.source!r} of episode {self.info.key}",
+                rule=f"a source is one of {', '.join(SOURCES)}",
+                remedy="Choose one of these",
+            )
+        finite = np.isfinite(self.actions).all() and np.isfinite(self.proprio).all()
+        if not finite or np.abs(self.actions).max() > 1.0:
+            raise UserError(
+                f"actions or proprioception of episode {self.info.key}",
+                rule="actions are finite and within [-1, 1], proprioception is finite",
+                remedy="Normalise the actions by the robot's limits before storing them",
+            )
