@@ -18,13 +18,13 @@ def publish(path: Path, payload: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-            sync_directory(path.parent)
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory survive a power cut."""
+def sync(path: Path) -> None:
+    """Bring one file, or the names in one folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -43,3 +43,11 @@ def disk_errors(path: Path) -> Iterator[None]:
             rule=f"the system answered: {error.strerror or error}",
             remedy="Free some space, or choose a folder you may write to. What was finished before is kept.",
         ) from error
+
+
+def sync_tree(path: Path) -> None:
+    """Bring every file and folder below `path` to the disk."""
+    for folder, _, files in os.walk(path):
+        for name in files:
+            sync(Path(folder) / name)
+        sync(Path(folder))

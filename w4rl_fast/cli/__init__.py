@@ -1,0 +1,61 @@
+"""The command line: parse, call, print."""
+
+import importlib
+from typing import Any
+
+import click
+
+from w4rl_fast import __version__
+from w4rl_fast.errors import UserError
+
+COMMANDS = {
+    "quickstart": "Everything there is so far, on one small task.",
+    "tasks": "List the tasks, with camera, actions and horizon.",
+    "collect": "Record episodes of a task into a store.",
+    "data": "Look at, check, import and export a store.",
+    "doctor": "Show what works on this machine, and what to do about the rest.",
+}
+
+
+class Commands(click.Group):
+    """Loads a command when it is called, and turns user errors into one line and exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"w4rl_fast.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (UserError, ValueError, OSError) as error:
+            if ctx.params.get("debug") or not is_expected(error):
+                raise
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("interrupted; what was finished is kept", err=True)
+            ctx.exit(130)
+
+
+def is_expected(error: BaseException) -> bool:
+    """A UserError, or the rule of a config class that a value breaks."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return isinstance(error, UserError) or (trace is not None and trace.tb_frame.f_code.co_name == "__post_init__")
+
+
+@click.command(cls=Commands)
+@click.version_option(__version__, prog_name="w4rl")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Diffusion world models fast enough to train robots in."""

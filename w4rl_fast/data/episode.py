@@ -1,5 +1,6 @@
 """One episode, as it is handed from collectors and importers to the store and back."""
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,22 +11,30 @@ from w4rl_fast.errors import UserError
 SOURCES = ("expert", "noisy", "policy", "random", "imported")
 
 
+def episode_key(task: str, source: str, seed: int, origin: str = "") -> str:
+    """The name of an episode in its store, fit for a file name."""
+    tail = f"-{zlib.crc32(origin.encode()):08x}" if origin else ""
+    return f"{task.replace('/', '.')}-{source}-{seed}{tail}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpisodeInfo:
-    """Where an episode comes from and how it ended; (task, source, seed) names it in its store.
+    """Where an episode comes from and how it ended; task, source, seed and origin together name it in its store.
 
     `succeeded` is the task's own verdict, latched over every simulator step; the per-row `success` of an Episode
-    says whether the observation of that row shows success.
+    says whether the observation of that row shows success. `origin` says what made the actions where the source alone
+    does not: the noise of an expert, the weights of a policy.
     """
 
     task: str
     source: str
     seed: int
     succeeded: bool
+    origin: str = ""
 
     @property
     def key(self) -> str:
-        return f"{self.task.replace('/', '.')}-{self.source}-{self.seed}"
+        return episode_key(self.task, self.source, self.seed, self.origin)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,3 @@
+from torch import Tensor
+
+def gather_windows(frames: Tensor, rows: Tensor, out: Tensor, threads: int) -> int: ...

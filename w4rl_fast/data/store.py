@@ -1,0 +1,319 @@
+"""Episodes on disk: sealed segments, finished episodes that wait to be sealed, and one file that says which count.
+
+    STORE/store.json            the one commit point: schema, tasks, segments with their digests, its own checksum
+    STORE/segments/NAME/        immutable zarr v3 groups in the layout of a Diffusion Policy replay buffer
+    STORE/pending/KEY.episode   finished episodes, one file each
+    STORE/cache/                decoded frames for training; may be deleted at any time
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from w4rl_fast.data.episode import Episode, EpisodeInfo, Schema
+from w4rl_fast.data.pending import SUFFIX, load_pending, save_pending
+from w4rl_fast.data.segment import Segment, damaged, digest_of, is_rows, read_checksums, write_segment
+from w4rl_fast.errors import UserError
+from w4rl_fast.files import disk_errors, publish, sync_tree
+
+FORMAT, VERSION = "w4rl-store", 1
+SEGMENT_ROWS = 32_000
+SEAL_ROWS = 4_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentEntry:
+    """One sealed segment: folder name, number of episodes and rows, digest of its table of checksums."""
+
+    name: str
+    episodes: int
+    rows: int
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Index:
+    """What store.json says. `tasks` maps each task to the settings it was recorded with (camera, horizon, ...)."""
+
+    schema: Schema
+    tasks: dict[str, dict[str, Any]]
+    segments: tuple[SegmentEntry, ...] = ()
+    next_segment: int = 0
+
+
+class Episodes(Protocol):
+    """Recorded episodes, wherever they lie: what windows are cut from."""
+
+    path: Path
+    keys: list[str]
+    infos: list[EpisodeInfo]
+    lengths: list[int]
+
+    @property
+    def schema(self) -> Schema: ...
+
+    @property
+    def digest(self) -> str:
+        """Changes whenever the episodes change."""
+        ...
+
+    @property
+    def cache(self) -> Path:
+        """Where decoded frames may be kept."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, number: int) -> Episode: ...
+
+
+class Store:
+    """A store opened for reading. Episodes are ordered by key, whatever the order in which they were collected."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.index = read_index(path)
+        self.segments = [open_segment(path, entry) for entry in self.index.segments]
+        places: dict[str, tuple[Segment, int] | Path] = {}
+        for file in sorted((path / "pending").glob("*" + SUFFIX)):
+            places[file.name.removesuffix(SUFFIX)] = file
+        for segment in self.segments:
+            places.update({info.key: (segment, number) for number, info in enumerate(segment.infos)})
+        self.keys = sorted(places)
+        self._places = [places[key] for key in self.keys]
+        heads = [head(place) for place in self._places]
+        self.infos: list[EpisodeInfo] = [info for info, _ in heads]
+        self.lengths: list[int] = [length for _, length in heads]
+
+    @property
+    def schema(self) -> Schema:
+        return self.index.schema
+
+    @property
+    def cache(self) -> Path:
+        return self.path / "cache"
+
+    @property
+    def digest(self) -> str:
+        text = "\n".join([*(entry.digest for entry in self.index.segments), *self.keys])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def read(self, number: int) -> Episode:
+        place = self._places[number]
+        return load_pending(place) if isinstance(place, Path) else read_sealed(*place)
+
+
+class Writer:
+    """The one process that may change a store; use `writing`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.index = read_index(path)
+        self.sealed = self._sealed_keys()
+        self._clear_leftovers()
+
+    @property
+    def pending(self) -> list[Path]:
+        return sorted((self.path / "pending").glob("*" + SUFFIX))
+
+    def keys(self) -> set[str]:
+        """Every finished episode, sealed or not."""
+        return self.sealed | {file.name.removesuffix(SUFFIX) for file in self.pending}
+
+    def add(self, episode: Episode) -> None:
+        """Keep an episode; when this returns it survives a kill."""
+        episode.check(self.index.schema)
+        if episode.info.key not in self.sealed:
+            save_pending(self.path / "pending", episode)
+
+    def seal(self) -> None:
+        """Move pending episodes into a segment, together with the last one while that is small."""
+        files = self.pending
+        if not files:
+            return
+        segments = list(self.index.segments)
+        small = segments.pop() if segments and segments[-1].rows < SEGMENT_ROWS // 2 else None
+        number = self.index.next_segment
+        name = f"{number:06d}"
+        temporary = self.path / "segments" / f".{name}.tmp"
+        with disk_errors(temporary):
+            entry = self._write(temporary, name, files, small)
+            sync_tree(temporary)
+            temporary.rename(self.path / "segments" / name)
+        self._commit(dataclasses.replace(self.index, segments=(*segments, entry), next_segment=number + 1))
+        self._clear_leftovers()
+
+    def _write(self, folder: Path, name: str, files: list[Path], small: SegmentEntry | None) -> SegmentEntry:
+        old = open_segment(self.path, small) if small else None
+        lengths = [rows[1] - rows[0] for rows in map(old.rows, range(len(old.infos)))] if old else []
+        lengths += [head(file)[1] for file in files]
+
+        def episodes() -> Iterator[Episode]:
+            if old:
+                for episode in range(len(old.infos)):
+                    yield read_sealed(old, episode)
+            for file in files:
+                yield load_pending(file)
+
+        digest = write_segment(folder, self.index.schema, episodes(), lengths)
+        return SegmentEntry(name=name, episodes=len(lengths), rows=sum(lengths), digest=digest)
+
+    def _commit(self, index: Index) -> None:
+        publish_index(self.path, index)
+        self.index = index
+        self.sealed = self._sealed_keys()
+
+    def _sealed_keys(self) -> set[str]:
+        return {info.key for entry in self.index.segments for info in open_segment(self.path, entry).infos}
+
+    def _clear_leftovers(self) -> None:
+        """Remove what an interrupted append left: folders that do not count, and files that are sealed already."""
+        counted = {entry.name for entry in self.index.segments}
+        for folder in (self.path / "segments").iterdir():
+            if folder.name not in counted:
+                shutil.rmtree(folder)
+        for file in self.pending:
+            if file.name.removesuffix(SUFFIX) in self.sealed:
+                file.unlink()
+        for file in (self.path / "pending").glob(".*.tmp"):
+            file.unlink()
+
+
+@contextlib.contextmanager
+def writing(path: Path, schema: Schema, tasks: Mapping[str, dict[str, Any]]) -> Iterator[Writer]:
+    """Open a store to append to, or make it; what is pending at the end is sealed, also after an error or Ctrl-C."""
+    prepare(path, schema)
+    with open(path / "lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"store {path}", rule="another process is writing to it", remedy="Wait until that process is done"
+            ) from error
+        writer = Writer(path)
+        writer._commit(with_tasks(writer.index, path, schema, tasks))
+        try:
+            yield writer
+        finally:
+            writer.seal()
+
+
+def prepare(path: Path, schema: Schema) -> None:
+    """Make an empty store, unless there is one; refuse a folder that holds something else."""
+    if (path / "store.json").exists():
+        return
+    if path.exists() and (not path.is_dir() or any(child.name != "segments" for child in unfinished(path))):
+        raise UserError(
+            f"output {path}", rule="it exists and is not a store of this toolkit", remedy="Choose another --out"
+        )
+    with disk_errors(path):
+        (path / "segments").mkdir(parents=True, exist_ok=True)
+        (path / "pending").mkdir(exist_ok=True)
+    publish_index(path, Index(schema=schema, tasks={}))
+
+
+def unfinished(path: Path) -> list[Path]:
+    """What lies in a folder besides the traces of a store whose making was interrupted."""
+    return [c for c in path.iterdir() if c.name != "pending" and not c.name.startswith(".store.json.")]
+
+
+def with_tasks(index: Index, path: Path, schema: Schema, tasks: Mapping[str, dict[str, Any]]) -> Index:
+    """The index with these tasks added; refuses another schema, or a task recorded with other settings."""
+    if index.schema != schema:
+        raise UserError(
+            f"store {path}",
+            rule=f"it holds {describe(index.schema)}, these episodes are {describe(schema)}",
+            remedy="Choose another --out, or collect with the store's settings",
+        )
+    for name, settings in tasks.items():
+        there = index.tasks.get(name, settings)
+        differing = [f"{key}={there.get(key)}" for key in settings if there.get(key) != settings[key]]
+        if differing:
+            raise UserError(
+                f"task {name} in store {path}",
+                rule=f"it was recorded with {', '.join(differing)}",
+                remedy="Collect with these settings, or choose another --out",
+            )
+    return dataclasses.replace(index, tasks={**index.tasks, **tasks})
+
+
+def describe(schema: Schema) -> str:
+    size = schema.image_size
+    return f"{size}x{size} frames with {schema.action_dim} action and {schema.proprio_dim} proprioception dimensions"
+
+
+def publish_index(path: Path, index: Index) -> None:
+    publish(path / "store.json", encode_index(index))
+
+
+def encode_index(index: Index) -> bytes:
+    body: dict[str, Any] = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(index)}
+    body["sha256"] = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    return json.dumps(body, indent=1, sort_keys=True).encode()
+
+
+def read_index(path: Path) -> Index:
+    """Read store.json, refusing one whose bytes are not exactly those that were published."""
+    file = path / "store.json"
+    try:
+        body = file.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"store {path}", rule="there is no store.json in it", remedy="Give the folder that `w4rl collect` wrote"
+        ) from error
+    try:
+        data = json.loads(body)
+        index = decode_index(data)
+        intact = encode_index(index) == body
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(file, "its bytes differ from those that were published") from error
+    if not intact:
+        raise damaged(file, "its bytes differ from those that were published")
+    return index
+
+
+def decode_index(data: Mapping[str, Any]) -> Index:
+    schema = dict(data["schema"])
+    for bound in ("action_low", "action_high"):
+        schema[bound] = tuple(schema[bound])
+    segments = tuple(SegmentEntry(**entry) for entry in data["segments"])
+    return Index(schema=Schema(**schema), tasks=data["tasks"], segments=segments, next_segment=data["next_segment"])
+
+
+def open_segment(path: Path, entry: SegmentEntry) -> Segment:
+    """Open a sealed segment after checking its table of checksums and every small file that describes it."""
+    folder = path / "segments" / entry.name
+    for name, digest in read_checksums(folder, entry.digest).items():
+        if not (folder / name).is_file():
+            raise damaged(folder / name, "it is missing")
+        # Rows carry a checksum for every chunk, which is met when they are decoded.
+        if not is_rows(name) and digest_of(folder / name) != digest:
+            raise damaged(folder / name, "its bytes differ from those that were sealed")
+    return Segment(folder)
+
+
+def read_sealed(segment: Segment, episode: int) -> Episode:
+    """Read an episode; a chunk whose checksum does not fit is refused with the episode's name."""
+    try:
+        return segment.read(episode)
+    except Exception as error:
+        raise damaged(segment.path, f"episode {segment.infos[episode].key} cannot be decoded ({error})") from error
+
+
+def head(place: tuple[Segment, int] | Path) -> tuple[EpisodeInfo, int]:
+    """Who an episode is and how many rows it has."""
+    if isinstance(place, Path):
+        episode = load_pending(place)
+        return episode.info, len(episode)
+    segment, number = place
+    first, last = segment.rows(number)
+    return segment.infos[number], last - first

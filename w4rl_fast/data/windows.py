@@ -1,0 +1,195 @@
+"""Windows of episodes for training: history, the action between observations, future; any batch by its number."""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w4rl_fast.data.cache import NAMES, Mapped, decoded
+from w4rl_fast.data.store import Episodes
+from w4rl_fast.errors import UserError, near
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Split = Literal["train", "held-out"]
+FITTING_ROUNDS = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowConfig:
+    """A window is `history` observations up to the present and `future` after it.
+
+    `sources` and `tasks` give the share of windows each gets; what is left out of a non-empty one gets none, and an
+    empty one leaves the shares as they are in the store. `held_out` of the episodes are kept from training, chosen by
+    their names, so that an episode never changes sides when others are added. `resident_mb` bounds the frames that
+    this process holds in memory.
+    """
+
+    history: int = 4
+    future: int = 1
+    sources: dict[str, float] = field(default_factory=dict)
+    tasks: dict[str, float] = field(default_factory=dict)
+    held_out: float = 0.1
+    split_seed: int = 0
+    resident_mb: int = 256
+
+    def __post_init__(self) -> None:
+        if self.history < 1 or self.future < 0:
+            raise ValueError(f"history={self.history}, future={self.future}: at least one and zero observations")
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"held_out={self.held_out}: a share of the episodes, 0 or more and below 1")
+        if self.resident_mb < 1:
+            raise ValueError(f"resident_mb={self.resident_mb}: at least 1 MB")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B windows of T = history + future observations.
+
+    frames (B, T, C, H, W) in [-1, 1], channels last in memory; actions (B, T - 1, A), the one between each
+    observation and the next; proprio (B, T, P); success (B, T) bool; real (B, T) bool, False where an episode had not
+    begun: its first observation is repeated there, with zero actions. episode, row (B,): where the present lies.
+    """
+
+    frames: "Tensor"
+    actions: "Tensor"
+    proprio: "Tensor"
+    success: "Tensor"
+    real: "Tensor"
+    episode: NDArray[np.int64]
+    row: NDArray[np.int64]
+
+
+class Windows:
+    """Random access to the windows of one side of a store; batch `k` depends on the seed and `k` alone."""
+
+    def __init__(self, store: Episodes, config: WindowConfig, split: Split = "train", *, seed: int = 0) -> None:
+        self.config, self.seed, self.store = config, seed, store
+        lengths = np.array(store.lengths, dtype=np.int64)
+        self.episodes = np.array([e for e in range(len(store)) if side(store, e, config) == split], dtype=np.int64)
+        self.starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])[self.episodes]
+        self.counts = np.maximum(lengths[self.episodes] - config.future, 0)
+        if not self.counts.sum():
+            raise UserError(
+                f"the {split} side of {store.path} ({len(self.episodes)} of {len(store)} episodes)",
+                rule=f"it holds no window with {config.future} future observation(s)",
+                remedy="Collect more episodes, or change held_out, split_seed or future",
+            )
+        self._chances = np.cumsum(fit_shares(store, self.episodes, self.counts, config))
+        self._arrays = open_arrays(store, config)
+
+    def __len__(self) -> int:
+        """How many different windows there are."""
+        return int(self.counts.sum())
+
+    def batch(self, number: int, size: int, *, dtype: "torch.dtype | None" = None, out: "Tensor | None" = None) -> Batch:
+        """Batch `number`: `size` windows drawn with replacement by their shares."""
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, number]))
+        chosen = np.searchsorted(self._chances, rng.random(size) * self._chances[-1], side="right")
+        chosen = np.minimum(chosen, len(self._chances) - 1)
+        present = np.floor(rng.random(size) * self.counts[chosen]).astype(np.int64)
+        return self.gather(chosen, present, dtype=dtype, out=out)
+
+    def in_order(self, size: int, *, dtype: "torch.dtype | None" = None) -> Iterator[Batch]:
+        """Every window once, in the order of the store; the last batch may be smaller."""
+        ends = np.cumsum(self.counts)
+        for first in range(0, len(self), size):
+            at = np.arange(first, min(first + size, len(self)))
+            chosen = np.searchsorted(ends, at, side="right")
+            yield self.gather(chosen, at - (ends - self.counts)[chosen], dtype=dtype)
+
+    def gather(
+        self,
+        chosen: NDArray[np.int64],
+        present: NDArray[np.int64],
+        *,
+        dtype: "torch.dtype | None" = None,
+        out: "Tensor | None" = None,
+    ) -> Batch:
+        """The windows whose present is row `present` of the `chosen` episodes of this side."""
+        import torch
+        from w4rl_kernels.window_gather import gather_windows
+
+        offsets = np.arange(1 - self.config.history, self.config.future + 1)
+        inside = present[:, None] + offsets
+        real = inside >= 0
+        rows = self.starts[chosen][:, None] + np.maximum(inside, 0)
+        pixels = torch.from_numpy(self._arrays["frames"].array)
+        frames = gather_windows(pixels, torch.from_numpy(rows), dtype=dtype or torch.float32, out=out)
+        actions = self._arrays["actions"].array[rows[:, :-1]] * real[:, :-1, None]
+        for mapped in self._arrays.values():
+            mapped.touch(rows.size)
+        return Batch(
+            frames,
+            torch.from_numpy(actions),
+            torch.from_numpy(self._arrays["proprio"].array[rows]),
+            torch.from_numpy(self._arrays["success"].array[rows]),
+            torch.from_numpy(real),
+            self.episodes[chosen],
+            present,
+        )
+
+
+def side(store: Episodes, episode: int, config: WindowConfig) -> Split:
+    """The side of an episode, from its name alone."""
+    draw = zlib.crc32(f"{config.split_seed}/{store.keys[episode]}".encode()) / 2**32
+    return "held-out" if draw < config.held_out else "train"
+
+
+def fit_shares(
+    store: Episodes, episodes: NDArray[np.int64], counts: NDArray[np.int64], config: WindowConfig
+) -> NDArray[np.float64]:
+    """Chance of each episode: in proportion to its windows, scaled until sources and tasks have their shares."""
+    chances = counts / counts.sum()
+    infos = [store.infos[episode] for episode in episodes]
+    sources = np.array([info.source for info in infos])
+    tasks = np.array([info.task for info in infos])
+    require_known("source", config.sources, sources)
+    require_known("task", config.tasks, tasks)
+    for _ in range(FITTING_ROUNDS if config.sources and config.tasks else 1):
+        chances = scale(scale(chances, tasks, config.tasks), sources, config.sources)
+    return chances
+
+
+def require_known(kind: str, shares: Mapping[str, float], names: NDArray[Any]) -> None:
+    known = sorted(set(names.tolist()))
+    for name, share in shares.items():
+        if name not in known or share < 0:
+            raise UserError(
+                f"share {share} of {kind} {name!r}",
+                rule=f"shares are zero or more, for a {kind} of this side of the store",
+                remedy=near(name, known),
+            )
+    if shares and not sum(shares.values()) > 0:
+        raise UserError(f"shares of {kind}s {dict(shares)}", rule="their sum is above zero", remedy="Raise one")
+
+
+def scale(chances: NDArray[np.float64], names: NDArray[Any], shares: Mapping[str, float]) -> NDArray[np.float64]:
+    """Chances whose sums over equal names are in proportion to the shares."""
+    if not shares:
+        return chances
+    scaled = np.zeros_like(chances)
+    for name, share in shares.items():
+        group = names == name
+        total = chances[group].sum()
+        if total > 0:
+            scaled[group] = chances[group] * (share / total)
+    return scaled / scaled.sum()
+
+
+def open_arrays(store: Episodes, config: WindowConfig) -> dict[str, Mapped]:
+    folder, schema, rows = decoded(store), store.schema, sum(store.lengths)
+    size = schema.image_size
+    shapes = {
+        "frames": (np.uint8, (rows, size, size, 3)),
+        "actions": (np.float32, (rows, schema.action_dim)),
+        "proprio": (np.float32, (rows, schema.proprio_dim)),
+        "success": (np.bool_, (rows,)),
+    }
+    budget = config.resident_mb << 20
+    return {name: Mapped(folder / f"{name}.raw", *shapes[name], budget) for name in NAMES}

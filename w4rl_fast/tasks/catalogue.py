@@ -1,0 +1,122 @@
+"""The tasks there are, and how each is set up unless a user says otherwise."""
+
+from typing import NamedTuple
+
+from w4rl_fast.errors import UserError, near
+from w4rl_fast.tasks.camera import Camera
+from w4rl_fast.tasks.protocol import Task, TaskConfig
+
+FAMILY = "metaworld/"
+ACTIONS = "hand dx, dy, dz; gripper closes"
+
+
+class Timing(NamedTuple):
+    """Simulator steps an action is held, how far the expert reaches with one, and actions in an episode.
+
+    The gain is the largest of those tried with which the expert succeeds when its actions are held this long; the
+    horizon is a quarter above its slowest success.
+    """
+
+    action_repeat: int
+    expert_gain: float
+    horizon: int
+
+
+TIMING = {
+    "assembly-v3": Timing(5, 0.85, 30),
+    "basketball-v3": Timing(5, 0.5, 55),
+    "bin-picking-v3": Timing(3, 0.6, 160),
+    "box-close-v3": Timing(2, 0.8, 110),
+    "button-press-topdown-v3": Timing(5, 0.85, 20),
+    "button-press-topdown-wall-v3": Timing(5, 0.85, 20),
+    "button-press-v3": Timing(5, 0.85, 20),
+    "button-press-wall-v3": Timing(5, 0.85, 25),
+    "coffee-button-v3": Timing(5, 0.85, 15),
+    "coffee-pull-v3": Timing(5, 0.7, 25),
+    "coffee-push-v3": Timing(5, 0.85, 20),
+    "dial-turn-v3": Timing(5, 0.85, 35),
+    "disassemble-v3": Timing(5, 0.85, 45),
+    "door-close-v3": Timing(5, 0.85, 20),
+    "door-lock-v3": Timing(5, 0.85, 25),
+    "door-open-v3": Timing(5, 0.85, 25),
+    "door-unlock-v3": Timing(5, 0.85, 15),
+    "hand-insert-v3": Timing(5, 0.85, 20),
+    "drawer-close-v3": Timing(5, 0.85, 25),
+    "drawer-open-v3": Timing(5, 0.85, 30),
+    "faucet-open-v3": Timing(5, 0.85, 20),
+    "faucet-close-v3": Timing(5, 0.85, 35),
+    "hammer-v3": Timing(5, 0.85, 25),
+    "handle-press-side-v3": Timing(5, 0.85, 20),
+    "handle-press-v3": Timing(5, 0.85, 20),
+    "handle-pull-side-v3": Timing(1, 1.0, 145),
+    "handle-pull-v3": Timing(5, 0.85, 35),
+    "lever-pull-v3": Timing(3, 0.85, 45),
+    "pick-place-wall-v3": Timing(5, 0.85, 30),
+    "pick-out-of-hole-v3": Timing(5, 0.85, 45),
+    "pick-place-v3": Timing(5, 0.85, 20),
+    "plate-slide-v3": Timing(5, 0.85, 15),
+    "plate-slide-side-v3": Timing(5, 0.85, 15),
+    "plate-slide-back-v3": Timing(5, 0.85, 20),
+    "plate-slide-back-side-v3": Timing(5, 0.85, 20),
+    "peg-insert-side-v3": Timing(5, 0.85, 45),
+    "peg-unplug-side-v3": Timing(5, 0.5, 55),
+    "soccer-v3": Timing(5, 0.5, 55),
+    "stick-push-v3": Timing(5, 0.85, 25),
+    "stick-pull-v3": Timing(5, 0.7, 80),
+    "push-v3": Timing(5, 0.85, 20),
+    "push-wall-v3": Timing(5, 0.85, 25),
+    "push-back-v3": Timing(5, 0.5, 45),
+    "reach-v3": Timing(5, 0.85, 15),
+    "reach-wall-v3": Timing(5, 0.85, 15),
+    "shelf-place-v3": Timing(5, 0.85, 30),
+    "sweep-into-v3": Timing(3, 0.85, 30),
+    "sweep-v3": Timing(5, 0.85, 35),
+    "window-open-v3": Timing(5, 0.85, 30),
+    "window-close-v3": Timing(5, 0.85, 25),
+}
+
+# From behind the table, facing the arm: what lies on the table and what is pressed from above.
+REAR = Camera()
+# From the arm's right hand: what an object shows to the robot alone (a button's front, a cup, a door's handle).
+SIDE = Camera(lookat=(0.02, 0.66, 0.19), distance=1.0, azimuth=155.0, elevation=-28.0)
+# From further away, for things that travel across the table.
+WIDE = Camera(lookat=(0.15, 0.6, 0.15), distance=1.35, azimuth=240.0, elevation=-32.0)
+CAMERAS = {
+    **dict.fromkeys(("button-press-v3", "button-press-wall-v3", "hammer-v3", "shelf-place-v3"), SIDE),
+    **dict.fromkeys(("coffee-button-v3", "coffee-pull-v3", "coffee-push-v3"), SIDE),
+    **dict.fromkeys(("door-close-v3", "door-lock-v3", "door-open-v3", "door-unlock-v3"), SIDE),
+    **dict.fromkeys(("handle-press-v3", "handle-pull-v3", "window-open-v3", "window-close-v3"), SIDE),
+    **dict.fromkeys(("stick-push-v3", "stick-pull-v3", "sweep-v3", "peg-insert-side-v3"), WIDE),
+}
+
+
+def task_names() -> list[str]:
+    return [FAMILY + name for name in TIMING]
+
+
+def timing_of(name: str) -> Timing:
+    short = name.removeprefix(FAMILY)
+    if short not in TIMING or not name.startswith(FAMILY):
+        raise UserError(
+            f"task {name!r}",
+            rule="there is no such task",
+            remedy=f"{near(name, task_names())} `w4rl tasks` lists all {len(TIMING)}",
+        )
+    return TIMING[short]
+
+
+def default_config(name: str, *, image_size: int = 64) -> TaskConfig:
+    """The settings a task is collected and judged with unless a user says otherwise."""
+    timing = timing_of(name)
+    camera = CAMERAS.get(name.removeprefix(FAMILY), REAR)
+    return TaskConfig(
+        name=name, image_size=image_size, action_repeat=timing.action_repeat, horizon=timing.horizon, camera=camera
+    )
+
+
+def make_task(config: TaskConfig) -> Task:
+    """The task itself; its simulator is loaded here and not before."""
+    timing = timing_of(config.name)
+    from w4rl_fast.tasks.metaworld import MetaWorldTask
+
+    return MetaWorldTask(config, expert_gain=timing.expert_gain if config.action_repeat > 1 else 1.0)

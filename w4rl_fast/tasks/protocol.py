@@ -1,0 +1,76 @@
+"""What every real task offers: the contract between a simulator (or a robot) and everything that learns from it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w4rl_fast.tasks.camera import Camera
+
+Frame = NDArray[np.uint8]
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskConfig:
+    """A task as it is set up: `horizon` actions an episode, each held for `action_repeat` simulator steps."""
+
+    name: str
+    image_size: int = 64
+    action_repeat: int = 5
+    horizon: int = 40
+    camera: Camera = Camera()
+    renderer: Literal["ray", "gl"] = "ray"
+
+    def __post_init__(self) -> None:
+        for field, low, high in (("image_size", 8, 1024), ("action_repeat", 1, 100), ("horizon", 1, 10_000)):
+            value = getattr(self, field)
+            if not low <= value <= high:
+                raise ValueError(f"{field}={value}: it lies between {low} and {high}")
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """frame (H, W, 3) uint8; proprio (P,) float32, never the state of an object; success: does this moment show it?"""
+
+    frame: Frame
+    proprio: Vector
+    success: bool
+
+
+class Task(Protocol):
+    """A real task. Actions are (A,) float32 in [-1, 1]; the same seed gives the same episode bit for bit."""
+
+    config: TaskConfig
+
+    @property
+    def action_low(self) -> tuple[float, ...]:
+        """What -1 means for each action dimension, in the robot's own units."""
+        ...
+
+    @property
+    def action_high(self) -> tuple[float, ...]:
+        """What +1 means for each action dimension, in the robot's own units."""
+        ...
+
+    @property
+    def proprio_dim(self) -> int: ...
+
+    @property
+    def succeeded(self) -> bool:
+        """The task's verdict on this episode so far, latched over every simulator step."""
+        ...
+
+    def reset(self, seed: int) -> Observation: ...
+
+    def step(self, action: Vector) -> Observation: ...
+
+    def render(self, size: int) -> Frame: ...
+
+    def expert(self) -> Callable[[], Vector]:
+        """A scripted expert for the running episode; each call gives the action for the present moment."""
+        ...
+
+    def close(self) -> None: ...
