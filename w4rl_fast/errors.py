@@ -8,6 +8,9 @@ class UserError(Exception):
         self.value, self.rule, self.remedy = value, rule, remedy
         super().__init__(f"{value}: {rule}. {remedy}")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), str(self), self.__dict__)  # it travels from a worker to its parent as it is
+
 
 class MissingExtra(UserError):
     """An optional package is absent; names the extra that brings it."""
@@ -19,6 +22,12 @@ class MissingExtra(UserError):
             remedy=f'Install it with: pip install "w4rl-fast[{extra}]"',
         )
         self.extra = extra
+
+
+def _rebuild(kind: type[UserError], text: str, fields: dict[str, object]) -> UserError:
+    error = kind.__new__(kind, text)
+    error.__dict__.update(fields)
+    return error
 
 
 def near(name: str, known: list[str], limit: int = 5) -> str:

@@ -95,16 +95,22 @@ def check(store: Path, as_json: bool) -> None:
 def sheet(store: Path, episodes: int, out: Path | None, fps: float, scale: int) -> None:
     """Write a contact sheet and an animation (both PNG) of some episodes."""
     from w4rl_fast.data.foreign import open_store
+
+    base = out or store.with_name(f"{store.resolve().name}-sheet")
+    still, moving = write_pictures(open_store(store), base, episodes=episodes, fps=fps, scale=scale)
+    click.echo(f"{still}\n{moving}")
+
+
+def write_pictures(opened: "Episodes", base: Path, *, episodes: int, fps: float, scale: int) -> tuple[Path, Path]:
+    """Write `base`.png and `base`-moving.png of episodes spread over tasks, sources and outcomes."""
     from w4rl_fast.report.sheet import write_sheet
 
     if episodes < 1:
         raise UserError(f"episodes {episodes}", rule="a sheet shows at least one", remedy="Use --episodes 8")
-    opened = open_store(store)
     chosen = [opened.read(number) for number in spread(opened, episodes)]
-    base = out or store.with_name(f"{store.resolve().name}-sheet")
     still, moving = base.with_name(base.name + ".png"), base.with_name(base.name + "-moving.png")
     write_sheet(chosen, still, moving, fps=fps, scale=scale)
-    click.echo(f"{still}\n{moving}")
+    return still, moving
 
 
 def spread(opened: "Episodes", count: int) -> list[int]:
@@ -137,9 +143,7 @@ def import_(source: Path, kind: str, task: str, out: Path, settings: tuple[str, 
     click.echo(f"{out}: {added} episodes imported from {source}")
 
 
-def read_foreign(
-    source: Path, kind: str, task: str, settings: tuple[str, ...]
-) -> tuple["Schema", Iterator["Episode"]]:
+def read_foreign(source: Path, kind: str, task: str, settings: tuple[str, ...]) -> tuple["Schema", Iterator["Episode"]]:
     from w4rl_fast.config import override
     from w4rl_fast.data.importers import diffusion_policy, robomimic
 

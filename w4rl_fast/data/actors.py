@@ -58,7 +58,7 @@ class Disturbed:
         assert self._offset is not None
         action = self.actor.act(observation)
         noise = self._rng.normal(0.0, self._noise, action.shape).astype(np.float32)
-        return np.clip(action + self._offset + noise, -1.0, 1.0)
+        return np.asarray(np.clip(action + self._offset + noise, -1.0, 1.0), dtype=np.float32)
 
 
 class Random:

@@ -67,7 +67,7 @@ class ArrayFile:
         self._size = 0
 
     def append(self, rows: NDArray[Any]) -> None:
-        view = memoryview(rows).cast("B")
+        view = memoryview(rows.data).cast("B")
         self._crc = zlib.crc32(view, self._crc)
         self._size += self._file.write(view)
 
@@ -122,13 +122,13 @@ class Mapped:
     """
 
     def __init__(self, path: Path, dtype: Any, shape: tuple[int, ...], resident_bytes: int) -> None:
+        count, size = int(np.prod(shape)), path.stat().st_size
+        if size != count * np.dtype(dtype).itemsize:
+            raise UserError(f"cache {path}", rule=f"it has {size} bytes, not those of {shape}", remedy="Delete it")
         with open(path, "rb") as file:
             # A private mapping may be written to without reaching the file: numpy and torch ask for no less.
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        expected = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        if len(self._map) != expected:
-            raise UserError(f"cache {path}", rule=f"it has {len(self._map)} bytes, not {expected}", remedy="Delete it")
-        self.array = np.frombuffer(self._map, dtype=dtype).reshape(shape)
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if size else mmap.mmap(-1, 1)
+        self.array = np.frombuffer(self._map, dtype=dtype, count=count).reshape(shape)
         self._row = self.array.itemsize * int(np.prod(shape[1:]))
         self._budget, self._touched = resident_bytes, 0
 

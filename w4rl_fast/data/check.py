@@ -55,7 +55,7 @@ def check_store(path: Path) -> Report:
     for folder in cache_folders(path / "cache"):
         report.damage += [Damage(f"cache/{folder.name}/{name}", what, ()) for name, what in check_cache(folder)]
     counted = {entry.name for entry in index.segments}
-    leftovers = [f for f in (path / "segments").iterdir() if f.name not in counted]
+    leftovers = [f for f in (path / "segments").glob("*") if f.name not in counted]
     if leftovers:
         report.notes.append(f"{len(leftovers)} folder(s) of an interrupted append; the next collect removes them")
     return report

@@ -171,7 +171,7 @@ def feed(pool: ProcessPoolExecutor, jobs: Iterable[Job], ahead: int) -> Iterator
 
 @contextlib.contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Workers started inside run their arithmetic on one thread: a second one on a busy core costs more than it gives."""
+    """Workers started inside run their arithmetic on one thread: a second one on a busy core only costs."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))

@@ -4,9 +4,11 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numcodecs
 import numpy as np
+from numpy.typing import NDArray
 
 from w4rl_fast.data.episode import Episode, EpisodeInfo
 from w4rl_fast.errors import UserError
@@ -21,7 +23,7 @@ def save_pending(folder: Path, episode: Episode) -> Path:
     """Publish an episode as `<key>.episode`; once this returns, no kill can lose it."""
     from safetensors.numpy import save
 
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         "frames": episode.frames,
         "actions": episode.actions,
         "proprio": episode.proprio,
@@ -50,6 +52,4 @@ def load_pending(path: Path) -> Episode:
     tensors = load(raw)
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     info = EpisodeInfo(**json.loads(header["__metadata__"]["info"]))
-    return Episode(
-        tensors["frames"], tensors["actions"], tensors["proprio"], tensors["success"].astype(np.bool_), info
-    )
+    return Episode(tensors["frames"], tensors["actions"], tensors["proprio"], tensors["success"].astype(np.bool_), info)

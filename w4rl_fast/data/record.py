@@ -50,9 +50,7 @@ def record_episode(task: Task, actor: Actor, job: Job) -> Episode:
     for _ in range(task.config.horizon):
         actions.append(np.asarray(actor.act(observations[-1]), dtype=np.float32))
         observations.append(task.step(actions[-1]))
-    info = EpisodeInfo(
-        task=job.task, source=job.source, seed=job.seed, succeeded=task.succeeded, origin=job.origin
-    )
+    info = EpisodeInfo(task=job.task, source=job.source, seed=job.seed, succeeded=task.succeeded, origin=job.origin)
     return assemble(observations, actions, info)
 
 

@@ -26,8 +26,9 @@ class Segment:
         import zarr
 
         self.path = path
-        self.group: Any = zarr.open_group(path, mode="r")
-        attributes = self.group.attrs
+        group: Any = zarr.open_group(path, mode="r")
+        self.group = group
+        attributes: Any = self.group.attrs
         meta = {name: np.asarray(self.group[f"meta/{name}"][:]) for name in ("task", "source", "seed", "succeeded")}
         origins = np.asarray(self.group["meta/origin"][:])
         self.ends = np.asarray(self.group["meta/episode_ends"][:], dtype=np.int64)
@@ -131,12 +132,13 @@ def new_array(group: Any, name: str, dtype: Any, shape: tuple[int, ...], chunk: 
     """A lossless array whose every chunk carries a checksum, `shard` rows to a file."""
     from zarr.codecs import Crc32cCodec, ZstdCodec
 
+    inner = [max(1, width) for width in shape[1:]]  # a robot without proprioception has rows of no numbers
     return group.create_array(
         name,
         shape=shape,
         dtype=dtype,
-        chunks=(chunk, *shape[1:]),
-        shards=(shard, *shape[1:]),
+        chunks=(chunk, *inner),
+        shards=(shard, *inner),
         compressors=[ZstdCodec(level=3), Crc32cCodec()],
     )
 

@@ -1,9 +1,9 @@
 """Episodes on disk: sealed segments, finished episodes that wait to be sealed, and one file that says which count.
 
-    STORE/store.json            the one commit point: schema, tasks, segments with their digests, its own checksum
-    STORE/segments/NAME/        immutable zarr v3 groups in the layout of a Diffusion Policy replay buffer
-    STORE/pending/KEY.episode   finished episodes, one file each
-    STORE/cache/                decoded frames for training; may be deleted at any time
+STORE/store.json            the one commit point: schema, tasks, segments with their digests, its own checksum
+STORE/segments/NAME/        immutable zarr v3 groups in the layout of a Diffusion Policy replay buffer
+STORE/pending/KEY.episode   finished episodes, one file each
+STORE/cache/                decoded frames for training; may be deleted at any time
 """
 
 import contextlib
@@ -20,9 +20,10 @@ from w4rl_fast.data.episode import Episode, EpisodeInfo, Schema
 from w4rl_fast.data.pending import SUFFIX, load_pending, save_pending
 from w4rl_fast.data.segment import Segment, damaged, digest_of, is_rows, read_checksums, write_segment
 from w4rl_fast.errors import UserError
-from w4rl_fast.files import disk_errors, publish, sync_tree
+from w4rl_fast.files import disk_errors, publish, sync, sync_tree
 
 FORMAT, VERSION = "w4rl-store", 1
+FOLDERS = ("segments", "pending")
 SEGMENT_ROWS = 32_000
 SEAL_ROWS = 4_000
 
@@ -118,6 +119,8 @@ class Writer:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.index = read_index(path)
+        for name in FOLDERS:  # a copy often leaves out empty folders
+            (path / name).mkdir(exist_ok=True)
         self.sealed = self._sealed_keys()
         self._clear_leftovers()
 
@@ -140,6 +143,7 @@ class Writer:
         files = self.pending
         if not files:
             return
+        self._clear_leftovers()
         segments = list(self.index.segments)
         small = segments.pop() if segments and segments[-1].rows < SEGMENT_ROWS // 2 else None
         number = self.index.next_segment
@@ -149,6 +153,7 @@ class Writer:
             entry = self._write(temporary, name, files, small)
             sync_tree(temporary)
             temporary.rename(self.path / "segments" / name)
+            sync(self.path / "segments")
         self._commit(dataclasses.replace(self.index, segments=(*segments, entry), next_segment=number + 1))
         self._clear_leftovers()
 
@@ -211,19 +216,20 @@ def prepare(path: Path, schema: Schema) -> None:
     """Make an empty store, unless there is one; refuse a folder that holds something else."""
     if (path / "store.json").exists():
         return
-    if path.exists() and (not path.is_dir() or any(child.name != "segments" for child in unfinished(path))):
+    if path.exists() and (not path.is_dir() or foreign(path)):
         raise UserError(
             f"output {path}", rule="it exists and is not a store of this toolkit", remedy="Choose another --out"
         )
     with disk_errors(path):
-        (path / "segments").mkdir(parents=True, exist_ok=True)
-        (path / "pending").mkdir(exist_ok=True)
+        for name in FOLDERS:
+            (path / name).mkdir(parents=True, exist_ok=True)
     publish_index(path, Index(schema=schema, tasks={}))
 
 
-def unfinished(path: Path) -> list[Path]:
-    """What lies in a folder besides the traces of a store whose making was interrupted."""
-    return [c for c in path.iterdir() if c.name != "pending" and not c.name.startswith(".store.json.")]
+def foreign(path: Path) -> list[Path]:
+    """What lies in a folder besides the traces of a store whose making was interrupted: two empty folders."""
+    others = [c for c in path.iterdir() if c.name not in FOLDERS and not c.name.startswith(".store.json.")]
+    return others + [c for name in FOLDERS for c in (path / name).glob("*")]
 
 
 def with_tasks(index: Index, path: Path, schema: Schema, tasks: Mapping[str, dict[str, Any]]) -> Index:

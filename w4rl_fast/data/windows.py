@@ -87,7 +87,9 @@ class Windows:
         """How many different windows there are."""
         return int(self.counts.sum())
 
-    def batch(self, number: int, size: int, *, dtype: "torch.dtype | None" = None, out: "Tensor | None" = None) -> Batch:
+    def batch(
+        self, number: int, size: int, *, dtype: "torch.dtype | None" = None, out: "Tensor | None" = None
+    ) -> Batch:
         """Batch `number`: `size` windows drawn with replacement by their shares."""
         rng = np.random.Generator(np.random.Philox(key=[self.seed, number]))
         chosen = np.searchsorted(self._chances, rng.random(size) * self._chances[-1], side="right")
@@ -113,6 +115,7 @@ class Windows:
     ) -> Batch:
         """The windows whose present is row `present` of the `chosen` episodes of this side."""
         import torch
+
         from w4rl_kernels.window_gather import gather_windows
 
         offsets = np.arange(1 - self.config.history, self.config.future + 1)
@@ -153,7 +156,7 @@ def fit_shares(
     require_known("task", config.tasks, tasks)
     for _ in range(FITTING_ROUNDS if config.sources and config.tasks else 1):
         chances = scale(scale(chances, tasks, config.tasks), sources, config.sources)
-    return chances
+    return np.asarray(chances)
 
 
 def require_known(kind: str, shares: Mapping[str, float], names: NDArray[Any]) -> None:
@@ -177,9 +180,15 @@ def scale(chances: NDArray[np.float64], names: NDArray[Any], shares: Mapping[str
     for name, share in shares.items():
         group = names == name
         total = chances[group].sum()
-        if total > 0:
+        if share and not total:
+            raise UserError(
+                f"share {share} of {name!r}",
+                rule="no window of it is left: its episodes are too short, or the other shares leave it out",
+                remedy="Set it to zero, or change the other shares or future",
+            )
+        if total:
             scaled[group] = chances[group] * (share / total)
-    return scaled / scaled.sum()
+    return np.asarray(scaled / scaled.sum())
 
 
 def open_arrays(store: Episodes, config: WindowConfig) -> dict[str, Mapped]:

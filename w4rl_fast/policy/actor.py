@@ -32,7 +32,7 @@ class PolicyActor:
         frames = torch.from_numpy(pixels).float().div(127.5).sub(1.0)
         proprio = torch.from_numpy(np.stack([seen.proprio for seen in self._history]))
         mean, _ = self.policy(frames[None], proprio[None])
-        return mean[0].clamp(-1.0, 1.0).numpy()
+        return np.asarray(mean[0].clamp(-1.0, 1.0))
 
 
 def policy_actor(run: Path, task: TaskConfig) -> Actor:

@@ -1,5 +1,6 @@
 """The Gaussian policy."""
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -36,12 +37,15 @@ class PolicyConfig:
 class GaussianPolicy(nn.Module):
     """Frames (B, T, 3, H, W) in [-1, 1] and proprioception (B, T, P) to mean and deviation (B, A) of the action."""
 
+    proprio_mean: Tensor
+    proprio_std: Tensor
+
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
         self.config = config
         widths = (3 * config.history, *config.widths)
         self.convolutions = nn.Sequential()
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             self.convolutions.extend([nn.Conv2d(before, after, 3, stride=2, padding=1), nn.SiLU()])
         side = config.image_size
         for _ in config.widths:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Camera:
-    """Looks at `lookat` (m) from `distance` (m); azimuth, elevation and the vertical field of view `fovy` in degrees."""
+    """Looks at `lookat` (m) from `distance` (m); azimuth, elevation, vertical field of view in degrees."""
 
     lookat: tuple[float, float, float] = (0.0, 0.69, 0.22)
     distance: float = 0.92
@@ -35,7 +35,7 @@ class Camera:
     @property
     def position(self) -> NDArray[np.float64]:
         """Where the camera stands (3,), metres."""
-        return np.array(self.lookat) - self.distance * self.axes[2]
+        return np.asarray(self.lookat - self.distance * self.axes[2])
 
     def rays(self, size: int) -> NDArray[np.float64]:
         """Unit rays (size, size, 3) through the pixel centres, first row at the top of the picture."""
@@ -43,7 +43,7 @@ class Camera:
         extent = np.tan(np.deg2rad(self.fovy) / 2)
         offset = ((np.arange(size) + 0.5) / size * 2 - 1) * extent
         rays = forward + offset[None, :, None] * right - offset[:, None, None] * up
-        return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+        return np.asarray(rays / np.linalg.norm(rays, axis=-1, keepdims=True))
 
     def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Image coordinates (..., 2) of world points (..., 3): x to the right, y down, 0 to 1 inside the picture."""

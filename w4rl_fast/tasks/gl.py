@@ -1,5 +1,7 @@
 """The OpenGL renderer: MuJoCo's own, without shadows, reflections and multisampling."""
 
+import atexit
+import importlib
 import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -24,20 +26,23 @@ class GLRenderer:
                 rule="a process holds one rendering context, for one model and one size, as long as it lives",
                 remedy="Use the ray renderer, or a process of its own for each task and size",
             )
-        os.environ.setdefault("MUJOCO_GL", "egl")
         import mujoco
 
         model.vis.quality.offsamples = 0
         model.vis.global_.fovy = camera.fovy
+        chosen = os.environ.get("MUJOCO_GL", "")
         try:
+            if not chosen:  # mujoco has settled for GLFW when it was imported, which needs a screen
+                mujoco.gl_context.GLContext = importlib.import_module("mujoco.egl").GLContext
             self._renderer = mujoco.Renderer(model, size, size)
         except Exception as error:
             raise UserError(
-                f"OpenGL with MUJOCO_GL={os.environ['MUJOCO_GL']}",
+                f"OpenGL with MUJOCO_GL={chosen or 'unset (EGL)'}",
                 rule=f"no rendering context could be made: {error}",
                 remedy="Install EGL or OSMesa and set MUJOCO_GL to egl or osmesa, or use the ray renderer",
             ) from error
         GLRenderer.taken = os.getpid()
+        atexit.register(self.close)  # later the interpreter has already taken OpenGL apart
         self._mujoco = mujoco
         self._camera = mujoco.MjvCamera()
         self._camera.lookat[:] = camera.lookat

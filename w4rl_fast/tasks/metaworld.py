@@ -1,5 +1,6 @@
 """Meta-World's fifty tasks: the Sawyer arm above a table, seen by one camera."""
 
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -77,7 +78,8 @@ class MetaWorldTask:
         from metaworld.policies import ENV_POLICY_MAP
 
         warnings.filterwarnings("ignore", module=r"metaworld\.policies")  # they say that actions are clipped
-        policy = ENV_POLICY_MAP[self._short]()
+        scripts: dict[str, Any] = ENV_POLICY_MAP
+        policy = scripts[self._short]()
 
         def act() -> Vector:
             action = np.asarray(policy.get_action(self._row), dtype=np.float32)
@@ -106,8 +108,14 @@ def make_environment(short: str) -> Any:
     """A Meta-World environment whose resets obey its seed and whose expert sees the goal."""
     try:
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingExtra("metaworld", extra="sim") from error
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}",
+            rule=f"mujoco loads this OpenGL stack when it is imported, and cannot: {error}",
+            remedy="Unset MUJOCO_GL and use the ray renderer, or install EGL or OSMesa",
+        ) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         env = ALL_V3_ENVIRONMENTS[short]()
@@ -121,4 +129,3 @@ def marks_goal(env: Any) -> bool:
     """Whether the task shows its goal as a site, so that nothing else in the scene says where it is."""
     names = (env.model.site(i) for i in range(env.model.nsite))
     return any("goal" in site.name and site.rgba[3] > 0 and site.size[0] >= 0.01 for site in names)
-

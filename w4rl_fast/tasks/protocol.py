@@ -1,7 +1,7 @@
 """What every real task offers: the contract between a simulator (or a robot) and everything that learns from it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -21,14 +21,14 @@ class TaskConfig:
     image_size: int = 64
     action_repeat: int = 5
     horizon: int = 40
-    camera: Camera = Camera()
+    camera: Camera = field(default_factory=Camera)
     renderer: Literal["ray", "gl"] = "ray"
 
     def __post_init__(self) -> None:
-        for field, low, high in (("image_size", 8, 1024), ("action_repeat", 1, 100), ("horizon", 1, 10_000)):
-            value = getattr(self, field)
+        for name, low, high in (("image_size", 8, 1024), ("action_repeat", 1, 100), ("horizon", 1, 10_000)):
+            value = getattr(self, name)
             if not low <= value <= high:
-                raise ValueError(f"{field}={value}: it lies between {low} and {high}")
+                raise ValueError(f"{name}={value}: it lies between {low} and {high}")
 
 
 @dataclass(frozen=True, slots=True)

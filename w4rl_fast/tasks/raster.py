@@ -7,7 +7,7 @@ from numba import njit
 from w4rl_fast.tasks.shading import NEAR
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def project_vertices(vertices, position, rotation, eye, axes, extent, n, x, y, inverse):  # type: ignore[no-untyped-def]
     """Write sample coordinates x, y (V,) and inverse depths (V,) of vertices (V, 3); an inverse of 0 is behind us."""
     turn = axes @ rotation.reshape(3, 3)
@@ -24,7 +24,7 @@ def project_vertices(vertices, position, rotation, eye, axes, extent, n, x, y, i
         y[v] = (0.5 - 0.5 * up / (away * extent)) * n - 0.5
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def face_normal(vertices, face, rotation, out):  # type: ignore[no-untyped-def]
     """Write the unit normal of a face, world frame."""
     a, b, c = vertices[face[0]], vertices[face[1]], vertices[face[2]]
@@ -36,7 +36,7 @@ def face_normal(vertices, face, rotation, out):  # type: ignore[no-untyped-def]
         out[k] = (rotation[3 * k] * m0 + rotation[3 * k + 1] * m1 + rotation[3 * k + 2] * m2) / length
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def draw_mesh(  # type: ignore[no-untyped-def]
     vertices, faces, number, position, rotation, eye, axes, extent, n, cosine, x, y, inverse, touched, geom, depth,
     normals,

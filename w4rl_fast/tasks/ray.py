@@ -56,10 +56,10 @@ class RayRenderer:
         fixed = model.body_weldid[model.geom_bodyid] == 0
         mesh = model.geom_type == mujoco.mjtGeom.mjGEOM_MESH
         shown = VISIBLE_GROUPS[model.geom_group] > 0
-        self.fixed = np.flatnonzero(fixed)
+        self.fixed = np.flatnonzero(fixed & shown)  # what is hidden may move without a new picture
         self.moving = np.flatnonzero(~fixed & shown & ~mesh)
         self.meshes = np.flatnonzero(mesh & shown)
-        self.faces = {int(geom): mesh_of(model, geom) for geom in self.meshes}
+        self.faces = {int(geom): mesh_of(model, int(geom)) for geom in self.meshes}
         most = max((len(vertices) for vertices, _ in self.faces.values()), default=0)
         self.scratch = np.empty((3, most))
         self.boxes = np.array(model.geom_aabb, dtype=np.float64)
@@ -149,7 +149,7 @@ class RayRenderer:
 def opacity(model: Any) -> NDArray[np.float32]:
     """Opacity (ngeom,) of every geom as MuJoCo's ray queries see it: its material's, or its own."""
     material = model.geom_matid
-    return np.where(material >= 0, model.mat_rgba[np.maximum(material, 0), 3], model.geom_rgba[:, 3])
+    return np.asarray(np.where(material >= 0, model.mat_rgba[np.maximum(material, 0), 3], model.geom_rgba[:, 3]))
 
 
 def mesh_of(model: Any, geom: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:

@@ -13,7 +13,7 @@ KEY_LIGHT = (-0.35, -0.45, 0.82)
 NEAR = 1e-3
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def mark_boxes(mask, geoms, aabb, xpos, xmat, eye, axes, extent):  # type: ignore[no-untyped-def]
     """Set mask (n, n) where the projected bounding box of any of `geoms` may lie; extent is tan(fovy / 2)."""
     n = mask.shape[0]
@@ -55,7 +55,7 @@ def mark_boxes(mask, geoms, aabb, xpos, xmat, eye, axes, extent):  # type: ignor
                 mask[row, column] = True
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def widen_rows(low, high, x0, y0, x1, y1, top, bottom):  # type: ignore[no-untyped-def]
     """Widen the span of every row within one sample of the segment from (x0, y0) to (x1, y1)."""
     first = max(top, int(math.floor(min(y0, y1))))
@@ -72,7 +72,7 @@ def widen_rows(low, high, x0, y0, x1, y1, top, bottom):  # type: ignore[no-untyp
             high[row] = max(high[row], x0, x1)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def merge_hits(samples, geomid, distance, geom, depth):  # type: ignore[no-untyped-def]
     """Put hits nearer than what is there into the sample grids geom (n * n) and depth (n * n)."""
     for k in range(len(samples)):
@@ -81,7 +81,7 @@ def merge_hits(samples, geomid, distance, geom, depth):  # type: ignore[no-untyp
             depth[samples[k]] = distance[k]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def primitive_normal(kind, size, xpos, xmat, point, out):  # type: ignore[no-untyped-def]
     """Write the outward normal of a primitive geom at a surface point, world frame."""
     p = np.zeros(3)
@@ -114,7 +114,7 @@ def primitive_normal(kind, size, xpos, xmat, point, out):  # type: ignore[no-unt
         out[k] = (xmat[3 * k] * local[0] + xmat[3 * k + 1] * local[1] + xmat[3 * k + 2] * local[2]) / length
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def shade(samples, eye, rays, geom, depth, normals, kinds, sizes, xpos, xmat, tones, background, colour):  # type: ignore[no-untyped-def]
     """Write the colour (n * n, 3) of the given samples: Lambert from a key light and from the camera.
 
@@ -144,7 +144,7 @@ def shade(samples, eye, rays, geom, depth, normals, kinds, sizes, xpos, xmat, to
             colour[at, k] = tones[g, k] * light
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def draw_markers(centres, radii, tones, eye, rays, axes, extent, depth, n, colour):  # type: ignore[no-untyped-def]
     """Draw spheres (M,) over the samples they are nearest in."""
     for m in range(len(radii)):
@@ -167,7 +167,7 @@ def draw_markers(centres, radii, tones, eye, rays, axes, extent, depth, n, colou
                     colour[at, k] = tones[m, k] * light
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def average(colour, n, factor, frame):  # type: ignore[no-untyped-def]
     """Average factor x factor samples of colour (n * n, 3) in [0, 1] into frame (n / factor, n / factor, 3) uint8."""
     size = n // factor
