@@ -24,7 +24,9 @@ namespace {
 
 // A thread with less to write than this costs more to start than it saves.
 constexpr std::size_t kValuesPerThread = std::size_t{1} << 17;
-constexpr std::size_t kValuesPerShare = std::size_t{1} << 14;
+constexpr std::size_t kValuesPerShare = std::size_t{1} << 16;
+constexpr std::size_t kBlock = 512;
+constexpr std::size_t kCacheLine = 64;
 
 constexpr float normalise(std::uint8_t level) { return static_cast<float>(level) / 127.5F - 1.0F; }
 
@@ -58,17 +60,34 @@ void convert(const std::uint8_t* W4RL_RESTRICT in, std::uint16_t* W4RL_RESTRICT 
     for (std::size_t i = 0; i < count; ++i) out[i] = normalise_to_bfloat16(in[i]);
 }
 
+inline void prefetch([[maybe_unused]] const std::uint8_t* address) {
+#if defined(__GNUC__)
+    __builtin_prefetch(address);
+#endif
+}
+
+// Converts one frame while the next one, which lies anywhere, is on its way from memory.
+template <typename Value>
+void convert_frame(const std::uint8_t* in, const std::uint8_t* following, Value* out, std::size_t pixels) {
+    for (std::size_t i = 0; i < pixels; i += kBlock) {
+        const std::size_t count = std::min(kBlock, pixels - i);
+        for (std::size_t j = i; j < i + count; j += kCacheLine) prefetch(following + j);
+        convert(in + i, out + i, count);
+    }
+}
+
 template <typename Value>
 void gather(Frames frames, std::span<const std::int64_t> rows, Value* out, unsigned threads) {
     // Shares are taken, not dealt: a thread that starts late or shares its core leaves more to the others.
     const std::size_t share = std::max<std::size_t>(kValuesPerShare / std::max<std::size_t>(frames.pixels, 1), 1);
     std::atomic<std::size_t> next{0};
+    const auto frame = [&](std::size_t i) { return frames.data + static_cast<std::size_t>(rows[i]) * frames.pixels; };
     const auto work = [&] {
         for (std::size_t i = next.fetch_add(share); i < rows.size(); i = next.fetch_add(share)) {
             const std::size_t end = std::min(i + share, rows.size());
             for (std::size_t j = i; j < end; ++j) {
-                const auto row = static_cast<std::size_t>(rows[j]);
-                convert(frames.data + row * frames.pixels, out + j * frames.pixels, frames.pixels);
+                const auto* following = frame(std::min(j + 1, rows.size() - 1));
+                convert_frame(frame(j), following, out + j * frames.pixels, frames.pixels);
             }
         }
     };

@@ -67,7 +67,7 @@ class ArrayFile:
         self._size = 0
 
     def append(self, rows: NDArray[Any]) -> None:
-        view = memoryview(rows.data).cast("B")
+        view = rows.reshape(-1).view(np.uint8).data
         self._crc = zlib.crc32(view, self._crc)
         self._size += self._file.write(view)
 

@@ -123,6 +123,8 @@ class Writer:
             (path / name).mkdir(exist_ok=True)
         self.sealed = self._sealed_keys()
         self._clear_leftovers()
+        for file in (path / "pending").glob(".*.tmp"):
+            file.unlink()
 
     @property
     def pending(self) -> list[Path]:
@@ -189,8 +191,6 @@ class Writer:
         for file in self.pending:
             if file.name.removesuffix(SUFFIX) in self.sealed:
                 file.unlink()
-        for file in (self.path / "pending").glob(".*.tmp"):
-            file.unlink()
 
 
 @contextlib.contextmanager
@@ -312,6 +312,12 @@ def read_sealed(segment: Segment, episode: int) -> Episode:
     try:
         return segment.read(episode)
     except Exception as error:
+        if not segment.path.exists():
+            raise UserError(
+                f"segment {segment.path}",
+                rule="it was merged into another since this store was opened",
+                remedy="Open the store again",
+            ) from error
         raise damaged(segment.path, f"episode {segment.infos[episode].key} cannot be decoded ({error})") from error
 
 

@@ -1,0 +1,142 @@
+"""The ray renderer on the scenes it is for."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+pytest.importorskip("metaworld")
+
+from w4rl_fast.tasks import default_config, make_task, task_names
+from w4rl_fast.tasks.ray import RayRenderer
+
+# Meshes in all; hinged doors, boxes with lids, a hammer of capsules, panes of glass, and the camera far away.
+VARIED = ["button-press-v3", "coffee-pull-v3", "door-open-v3", "drawer-close-v3", "hammer-v3", "window-open-v3"]
+FAR_SEEN = ["stick-pull-v3", "peg-insert-side-v3"]
+
+
+def moments(name, *, seed=3, at=(0, 5, 14)):
+    """A task at some moments of an expert episode."""
+    task = make_task(default_config(f"metaworld/{name}", image_size=8))
+    task.reset(seed)
+    act = task.expert()
+    for step in range(max(at) + 1):
+        if step in at:
+            yield task
+        task.step(act())
+    task.close()
+
+
+def frame_by_a_new_renderer(task, size=48):
+    renderer = RayRenderer(task._env.model, task.config.camera, size)
+    return renderer.render(task._env.data, task._markers())
+
+
+def check_hits(name):
+    for task in moments(name):
+        model, data = task._env.model, task._env.data
+        renderer = RayRenderer(model, task.config.camera, 64)
+        ours, _ = renderer.hits(data)
+        reference = renderer.reference_hits(data)
+        same = ours.geom == reference.geom
+        assert same.mean() >= 0.995
+        np.testing.assert_allclose(ours.depth[same], reference.depth[same], rtol=0, atol=1e-6)
+        # The edge of a mesh may be seen by one and not by the other; everything else is MuJoCo's own answer.
+        assert np.isin(ours.geom[~same], renderer.meshes).all() | np.isin(reference.geom[~same], renderer.meshes).all()
+        assert len(np.unique(ours.geom)) > 8
+
+
+@pytest.mark.parametrize("name", VARIED + FAR_SEEN)
+def test_every_ray_meets_what_it_meets_in_mujoco(name):
+    check_hits(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", task_names())
+def test_every_ray_of_every_task_meets_what_it_meets_in_mujoco(name):
+    check_hits(name.removeprefix("metaworld/"))
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_a_frame_tells_nothing_of_the_frames_before(name):
+    """What is kept between frames shows in none of them, over two episodes in which the objects lie elsewhere."""
+    kept, seen = None, set()
+    for seed in (3, 4):
+        task = make_task(default_config(f"metaworld/{name}", image_size=8)) if kept is None else task
+        task.reset(seed)
+        act = task.expert()
+        for step in range(12):
+            kept = kept or RayRenderer(task._env.model, task.config.camera, 48)
+            frame = kept.render(task._env.data, task._markers())
+            if step % 4 == 0:
+                np.testing.assert_array_equal(frame, frame_by_a_new_renderer(task))
+                seen.add(frame.tobytes())
+            task.step(act())
+    assert len(seen) == 6
+
+
+def test_rendering_changes_nothing_in_the_simulation():
+    task = next(moments("coffee-pull-v3", at=(4,)))
+    renderer = RayRenderer(task._env.model, task.config.camera, 32)
+    before = {name: getattr(task._env.data, name).copy() for name in ("qpos", "qvel", "geom_xpos", "mocap_pos", "ctrl")}
+    groups = task._env.model.geom_group.copy()
+    renderer.render(task._env.data, task._markers())
+    for name, values in before.items():
+        np.testing.assert_array_equal(getattr(task._env.data, name), values)
+    np.testing.assert_array_equal(task._env.model.geom_group, groups)
+
+
+def test_a_task_renders_at_any_size_without_a_trace_in_the_others():
+    task = next(moments("door-open-v3", at=(6,)))
+    small = task.render(24)
+    large = task.render(96)
+    assert (small.shape, large.shape) == ((24, 24, 3), (96, 96, 3))
+    np.testing.assert_array_equal(task.render(24), small)
+    shrunk = large.reshape(24, 4, 24, 4, 3).mean(axis=(1, 3))
+    assert np.abs(shrunk - small).mean() < 3, "the same picture at another size"
+
+
+PICTURES = """
+import hashlib, sys
+import numpy as np
+from w4rl_fast.tasks import default_config, make_task
+for name in sys.argv[1:]:
+    task = make_task(default_config("metaworld/" + name, image_size=40))
+    frames = [task.reset(11).frame] + [task.step(np.full(4, 0.3, np.float32)).frame for _ in range(3)]
+    print(hashlib.sha256(np.stack(frames).tobytes()).hexdigest())
+"""
+
+
+def test_another_process_draws_the_same_pixels(run_python):
+    names = VARIED[:3]
+    printed = run_python(PICTURES, *names).split()
+    for name, digest in zip(names, printed, strict=True):
+        task = make_task(default_config(f"metaworld/{name}", image_size=40))
+        frames = [task.reset(11).frame] + [task.step(np.full(4, 0.3, np.float32)).frame for _ in range(3)]
+        assert hashlib.sha256(np.stack(frames).tobytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("name", ["push-v3", "pick-place-v3", "reach-v3", "button-press-v3", "coffee-pull-v3"])
+def test_gripper_and_object_or_goal_stand_out_of_what_is_behind_them(name):
+    """The picture differs by what it shows: taken away, each part leaves a clear difference of colour."""
+    task = next(moments(name, at=(2,)))
+    model, data = task._env.model, task._env.data
+    frame = frame_by_a_new_renderer(task, 64).astype(int)
+    renderer = RayRenderer(model, task.config.camera, 64)
+    shown = np.unique(renderer.hits(data)[0].geom)
+    parents = {int(model.geom_bodyid[geom]) for geom in shown if geom >= 0}
+    named = {model.body(body).name: body for body in parents}
+    parts = [body for part, body in named.items() if part in ("hand", "obj", "button", "rightpad", "rightclaw")]
+    assert parts
+    for body in parts:
+        bare = task._env.model.geom_rgba  # only the group decides what is seen
+        groups = model.geom_group.copy()
+        model.geom_group[model.geom_bodyid == body] = 5
+        without = frame_by_a_new_renderer(task, 64).astype(int)
+        model.geom_group[:] = groups
+        assert bare is not None
+        difference = np.abs(frame - without).sum(-1)
+        assert (difference > 60).sum() >= 6, f"{model.body(body).name} hardly shows"
+    if task._markers():
+        plain = RayRenderer(model, task.config.camera, 64).render(data).astype(int)
+        assert (np.abs(frame - plain).sum(-1) > 100).sum() >= 6, "the goal hardly shows"
