@@ -33,5 +33,5 @@ build: $(READY)
 
 $(READY): pyproject.toml constraints.txt CMakeLists.txt $(wildcard kernels/native/*)
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -c constraints.txt -e ".[sim,hdf5,dev]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[sim,hdf5,triton,dev]"
 	touch $@

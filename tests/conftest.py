@@ -1,6 +1,8 @@
 """What several rooms share: small made-up episodes and stores, and the command line in and out of this process."""
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,10 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Most tests of stores wait for the disk and nothing else: memory answers at once. It has to hold some hundred MB.
+MEMORY_DISK = Path("/dev/shm")  # noqa: S108
+if MEMORY_DISK.is_dir() and shutil.disk_usage(MEMORY_DISK).free > 2 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_DISK))
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("expert", "noisy", "random")
@@ -43,8 +49,8 @@ def make_episode(schema):
         rng = np.random.default_rng(seed)
         rows = np.arange(length or 3 + seed % 7)
         frames = rng.integers(0, 256, (len(rows), size, size, 3), np.uint8)
-        frames[..., 0], frames[..., 1] = seed % 256, rows[:, None, None]
-        actions = np.stack([rows / 128, np.full(len(rows), -(seed % 64) / 64)], 1).astype(np.float32)
+        frames[..., 0], frames[..., 1] = seed % 256, rows[:, None, None] % 256
+        actions = np.stack([rows / 1024, np.full(len(rows), -(seed % 64) / 64)], 1).astype(np.float32)
         actions[-1] = 0
         proprio = np.stack([rows, np.full(len(rows), seed), rng.normal(size=len(rows))], 1).astype(np.float32)
         success = rows >= len(rows) - seed % 3
@@ -131,3 +137,61 @@ def refusal(cli):
         return result.stderr
 
     return call
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of one megabyte; skipped where nobody may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    try:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
+    except OSError as error:
+        pytest.skip(f"no small disk: {error}")
+    if mounted.returncode:
+        pytest.skip(f"no small disk: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture
+def failing_disk(monkeypatch):
+    """Let the nth fsync from now on, and all that follow, find the disk full; 0 heals it."""
+    real = os.fsync
+    state = {"left": None}
+
+    def fsync(descriptor):
+        if state["left"] is not None:
+            state["left"] -= 1
+            if state["left"] <= 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    def fail_at(call):
+        state["left"] = call or None
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return fail_at
+
+
+@pytest.fixture
+def disk_log(monkeypatch):
+    """What is brought to the disk and what takes its name, in order: ("sync" or "name", path)."""
+    log = []
+    fsync, replace, rename = os.fsync, os.replace, os.rename
+
+    def logged_fsync(descriptor):
+        log.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def logged(real):
+        def call(source, target):
+            log.append(("name", Path(target)))
+            real(source, target)
+
+        return call
+
+    monkeypatch.setattr(os, "fsync", logged_fsync)
+    monkeypatch.setattr(os, "replace", logged(replace))
+    monkeypatch.setattr(os, "rename", logged(rename))
+    return log

@@ -17,7 +17,7 @@ PACKAGES = {
 }
 
 # What lies at the bottom of w4rl_fast: every room may stand on it.
-GROUND = {"", "config", "errors", "files", "measure", "metrics", "progress"}
+GROUND = {"", "config", "errors", "files", "fit", "measure", "metrics", "progress"}
 REAL = {"tasks", "data"}
 LEARNED = REAL | {"world", "policy"}
 IMAGINED = LEARNED | {"imagine"}

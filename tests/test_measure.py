@@ -91,14 +91,14 @@ def test_impossible_counts_are_refused(names: str, warmup: int, samples: int) ->
 
 
 def test_memory_readings_see_what_is_held_and_what_was_held() -> None:
-    size = 64 * 2**20
+    size = 256 * 2**20
     before = measure.resident_bytes()
     block = np.ones(size, dtype=np.uint8)
     during = measure.resident_bytes()
     assert during.total - before.total > 0.9 * size
     del block
     after = measure.resident_bytes()
-    assert during.total - after.total > 0.9 * size
+    assert during.total - after.total > 0.5 * size  # others may hold on to more meanwhile
     assert measure.peak_memory_bytes() > 0.99 * during.total
     if during.anonymous is not None and during.file is not None and during.shared is not None:
         assert during.anonymous + during.file + during.shared == during.total

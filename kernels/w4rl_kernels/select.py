@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-Function = TypeVar("Function", bound=Callable[..., object])
+Function = TypeVar("Function")
 
 NAMES = ("reference", "cpu", "gpu")
 

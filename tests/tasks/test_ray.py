@@ -11,8 +11,7 @@ from w4rl_fast.tasks import default_config, make_task, task_names
 from w4rl_fast.tasks.ray import RayRenderer
 
 # Meshes in all; hinged doors, boxes with lids, a hammer of capsules, panes of glass, and the camera far away.
-VARIED = ["button-press-v3", "coffee-pull-v3", "door-open-v3", "drawer-close-v3", "hammer-v3", "window-open-v3"]
-FAR_SEEN = ["stick-pull-v3", "peg-insert-side-v3"]
+VARIED = ["coffee-pull-v3", "door-open-v3", "hammer-v3", "stick-pull-v3", "window-open-v3"]
 
 
 def moments(name, *, seed=3, at=(0, 5, 14)):
@@ -42,11 +41,12 @@ def check_hits(name):
         assert same.mean() >= 0.995
         np.testing.assert_allclose(ours.depth[same], reference.depth[same], rtol=0, atol=1e-6)
         # The edge of a mesh may be seen by one and not by the other; everything else is MuJoCo's own answer.
-        assert np.isin(ours.geom[~same], renderer.meshes).all() | np.isin(reference.geom[~same], renderer.meshes).all()
+        meshes = [np.isin(hits.geom[~same], renderer.meshes) for hits in (ours, reference)]
+        assert (meshes[0] | meshes[1]).all()
         assert len(np.unique(ours.geom)) > 8
 
 
-@pytest.mark.parametrize("name", VARIED + FAR_SEEN)
+@pytest.mark.parametrize("name", VARIED)
 def test_every_ray_meets_what_it_meets_in_mujoco(name):
     check_hits(name)
 
@@ -57,16 +57,16 @@ def test_every_ray_of_every_task_meets_what_it_meets_in_mujoco(name):
     check_hits(name.removeprefix("metaworld/"))
 
 
-@pytest.mark.parametrize("name", VARIED)
+@pytest.mark.parametrize("name", VARIED[1:4])
 def test_a_frame_tells_nothing_of_the_frames_before(name):
     """What is kept between frames shows in none of them, over two episodes in which the objects lie elsewhere."""
-    kept, seen = None, set()
+    task = make_task(default_config(f"metaworld/{name}", image_size=8))
+    kept = RayRenderer(task._env.model, task.config.camera, 48)
+    seen = set()
     for seed in (3, 4):
-        task = make_task(default_config(f"metaworld/{name}", image_size=8)) if kept is None else task
         task.reset(seed)
         act = task.expert()
         for step in range(12):
-            kept = kept or RayRenderer(task._env.model, task.config.camera, 48)
             frame = kept.render(task._env.data, task._markers())
             if step % 4 == 0:
                 np.testing.assert_array_equal(frame, frame_by_a_new_renderer(task))
@@ -116,27 +116,21 @@ def test_another_process_draws_the_same_pixels(run_python):
         assert hashlib.sha256(np.stack(frames).tobytes()).hexdigest() == digest
 
 
-@pytest.mark.parametrize("name", ["push-v3", "pick-place-v3", "reach-v3", "button-press-v3", "coffee-pull-v3"])
-def test_gripper_and_object_or_goal_stand_out_of_what_is_behind_them(name):
-    """The picture differs by what it shows: taken away, each part leaves a clear difference of colour."""
+THINGS = [("push-v3", "obj"), ("button-press-v3", "button"), ("coffee-pull-v3", "mug"), ("pick-place-v3", "obj")]
+
+
+@pytest.mark.parametrize(("name", "thing"), THINGS)
+def test_both_fingers_the_object_and_the_goal_are_clearly_seen(name, thing):
+    """Taken away, each leaves several pixels of another colour at 64 x 64."""
     task = next(moments(name, at=(2,)))
-    model, data = task._env.model, task._env.data
+    model = task._env.model
     frame = frame_by_a_new_renderer(task, 64).astype(int)
-    renderer = RayRenderer(model, task.config.camera, 64)
-    shown = np.unique(renderer.hits(data)[0].geom)
-    parents = {int(model.geom_bodyid[geom]) for geom in shown if geom >= 0}
-    named = {model.body(body).name: body for body in parents}
-    parts = [body for part, body in named.items() if part in ("hand", "obj", "button", "rightpad", "rightclaw")]
-    assert parts
-    for body in parts:
-        bare = task._env.model.geom_rgba  # only the group decides what is seen
-        groups = model.geom_group.copy()
-        model.geom_group[model.geom_bodyid == body] = 5
+    for part in ("leftpad", "rightpad", thing):
+        geoms = model.geom_bodyid == model.body(part).id
+        groups, model.geom_group[geoms] = model.geom_group[geoms], 5
         without = frame_by_a_new_renderer(task, 64).astype(int)
-        model.geom_group[:] = groups
-        assert bare is not None
-        difference = np.abs(frame - without).sum(-1)
-        assert (difference > 60).sum() >= 6, f"{model.body(body).name} hardly shows"
+        model.geom_group[geoms] = groups
+        assert (np.abs(frame - without).sum(-1) > 60).sum() >= 6, part
     if task._markers():
-        plain = RayRenderer(model, task.config.camera, 64).render(data).astype(int)
-        assert (np.abs(frame - plain).sum(-1) > 100).sum() >= 6, "the goal hardly shows"
+        unmarked = RayRenderer(model, task.config.camera, 64).render(task._env.data).astype(int)
+        assert (np.abs(frame - unmarked).sum(-1) > 60).sum() >= 6, "goal"

@@ -164,13 +164,13 @@ def export(store: Path, kind: str, out: Path) -> None:
     from w4rl_fast.progress import Progress
 
     opened = open_store(store)
-    with Progress("export", total=len(opened), unit="episodes") as bar:
 
-        def episodes() -> Iterator["Episode"]:
+    def episodes() -> Iterator["Episode"]:
+        with Progress("export", total=len(opened), unit="episodes") as bar:
             for number in range(len(opened)):
                 yield opened.read(number)
                 bar.advance()
 
-        module = robomimic if kind == "robomimic" else diffusion_policy
-        written = module.write_episodes(out, opened.schema, episodes())
+    module = robomimic if kind == "robomimic" else diffusion_policy
+    written = module.write_episodes(out, opened.schema, episodes())
     click.echo(f"{out}: {written.episodes} episodes, {written.rows} rows. {written.note}")

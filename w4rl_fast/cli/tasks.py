@@ -19,8 +19,8 @@ def tasks(as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("task", "horizon", "repeat", "camera", title=f"Actions, all in [-1, 1]: {ACTIONS}", title_style="")
+    table = Table("task", "horizon", "repeat", "camera at", title=f"Actions, all in [-1, 1]: {ACTIONS}", title_style="")
     for config in configs:
-        camera = f"azimuth {config.camera.azimuth:g}, {config.camera.distance:g} m"
+        camera = f"{config.camera.azimuth:g}°, {config.camera.distance:g} m"
         table.add_row(config.name, str(config.horizon), str(config.action_repeat), camera)
     Console().print(table)

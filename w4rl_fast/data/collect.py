@@ -161,12 +161,23 @@ def feed(pool: ProcessPoolExecutor, jobs: Iterable[Job], ahead: int) -> Iterator
     left = iter(jobs)
     while True:
         while len(waiting) < ahead and (job := next(left, None)) is not None:
-            waiting.add(pool.submit(work, job))
+            with ctrl_c_held():
+                waiting.add(pool.submit(work, job))
         if not waiting:
             return
         finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
         for future in finished:
             yield future.result()
+
+
+@contextlib.contextmanager
+def ctrl_c_held() -> Iterator[None]:
+    """Keep Ctrl-C back for a moment; a process that is started meanwhile never sees it, not even while it starts."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -123,7 +123,7 @@ class Writer:
             (path / name).mkdir(exist_ok=True)
         self.sealed = self._sealed_keys()
         self._clear_leftovers()
-        for file in (path / "pending").glob(".*.tmp"):
+        for file in [*path.glob(".store.json.*.tmp"), *(path / "pending").glob(".*.tmp")]:
             file.unlink()
 
     @property
@@ -142,10 +142,10 @@ class Writer:
 
     def seal(self) -> None:
         """Move pending episodes into a segment, together with the last one while that is small."""
+        self._clear_leftovers()  # of a seal that Ctrl-C broke off
         files = self.pending
         if not files:
             return
-        self._clear_leftovers()
         segments = list(self.index.segments)
         small = segments.pop() if segments and segments[-1].rows < SEGMENT_ROWS // 2 else None
         number = self.index.next_segment

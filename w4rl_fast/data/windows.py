@@ -1,6 +1,6 @@
 """Windows of episodes for training: history, the action between observations, future; any batch by its number."""
 
-import zlib
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,8 +22,10 @@ FITTING_ROUNDS = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WindowConfig:
-    """A window is `history` observations up to the present and `future` after it.
+    """A window is `history` observations up to the present and `future` after it, and the first frame if `anchor`;
+    without `pixels` that first frame is the only one.
 
+    `most` keeps at most so many episodes of a task and source, those of the lowest seeds.
     `sources` and `tasks` give the share of windows each gets; what is left out of a non-empty one gets none, and an
     empty one leaves the shares as they are in the store. `held_out` of the episodes are kept from training, chosen by
     their names, so that an episode never changes sides when others are added. `resident_mb` bounds the frames that
@@ -32,6 +34,9 @@ class WindowConfig:
 
     history: int = 4
     future: int = 1
+    anchor: bool = False
+    pixels: bool = True
+    most: dict[str, int] = field(default_factory=dict)
     sources: dict[str, float] = field(default_factory=dict)
     tasks: dict[str, float] = field(default_factory=dict)
     held_out: float = 0.1
@@ -51,12 +56,14 @@ class WindowConfig:
 class Batch:
     """B windows of T = history + future observations.
 
-    frames (B, T, C, H, W) in [-1, 1], channels last in memory; actions (B, T - 1, A), the one between each
+    frames (B, T, C, H, W) in [-1, 1], channels last in memory; anchor (B, C, H, W), the first frame of each episode,
+    if it was asked for; actions (B, T - 1, A), the one between each
     observation and the next; proprio (B, T, P); success (B, T) bool; real (B, T) bool, False where an episode had not
     begun: its first observation is repeated there, with zero actions. episode, row (B,): where the present lies.
     """
 
     frames: "Tensor"
+    anchor: "Tensor | None"
     actions: "Tensor"
     proprio: "Tensor"
     success: "Tensor"
@@ -71,7 +78,8 @@ class Windows:
     def __init__(self, store: Episodes, config: WindowConfig, split: Split = "train", *, seed: int = 0) -> None:
         self.config, self.seed, self.store = config, seed, store
         lengths = np.array(store.lengths, dtype=np.int64)
-        self.episodes = np.array([e for e in range(len(store)) if side(store, e, config) == split], dtype=np.int64)
+        there = [e for e in kept(store, config) if side(store, e, config) == split]
+        self.episodes = np.array(there, dtype=np.int64)
         self.starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])[self.episodes]
         self.counts = np.maximum(lengths[self.episodes] - config.future, 0)
         if not self.counts.sum():
@@ -123,12 +131,16 @@ class Windows:
         real = inside >= 0
         rows = self.starts[chosen][:, None] + np.maximum(inside, 0)
         pixels = torch.from_numpy(self._arrays["frames"].array)
-        frames = gather_windows(pixels, torch.from_numpy(rows), dtype=dtype or torch.float32, out=out)
+        shown = rows if self.config.pixels else rows[:, :0]
+        if self.config.anchor:
+            shown = np.concatenate([self.starts[chosen][:, None], shown], axis=1)
+        frames = gather_windows(pixels, torch.from_numpy(shown), dtype=dtype or torch.float32, out=out)
         actions = self._arrays["actions"].array[rows[:, :-1]] * real[:, :-1, None]
         for mapped in self._arrays.values():
             mapped.touch(rows.size)
         return Batch(
-            frames,
+            frames[:, 1:] if self.config.anchor else frames,
+            frames[:, 0] if self.config.anchor else None,
             torch.from_numpy(actions),
             torch.from_numpy(self._arrays["proprio"].array[rows]),
             torch.from_numpy(self._arrays["success"].array[rows]),
@@ -138,9 +150,28 @@ class Windows:
         )
 
 
+def kept(store: Episodes, config: WindowConfig) -> list[int]:
+    """The episodes that `most` leaves; asking for more than there are is an error."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for episode, info in enumerate(store.infos):
+        groups.setdefault((info.source, info.task), []).append(episode)
+    for source, most in config.most.items():
+        for group in [group for group in groups if group[0] == source] or [(source, "any task")]:
+            there = sorted(groups.get(group, []), key=lambda episode: store.infos[episode].seed)
+            if most < 1 or len(there) < most:
+                raise UserError(
+                    f"{most} {source} episodes of {group[1]}",
+                    rule=f"{store.path} holds {len(there)}",
+                    remedy="Ask for one or more, and no more than that, or collect more",
+                )
+            groups[group] = there[:most]
+    return sorted(episode for group in groups.values() for episode in group)
+
+
 def side(store: Episodes, episode: int, config: WindowConfig) -> Split:
     """The side of an episode, from its name alone."""
-    draw = zlib.crc32(f"{config.split_seed}/{store.keys[episode]}".encode()) / 2**32
+    name = f"{config.split_seed}/{store.keys[episode]}".encode()
+    draw = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()) / 2**64
     return "held-out" if draw < config.held_out else "train"
 
 

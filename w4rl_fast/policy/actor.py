@@ -21,6 +21,13 @@ class PolicyActor:
         self._history: deque[Observation] = deque(maxlen=policy.config.history)
 
     def begin(self, task: Task, rng: np.random.Generator) -> None:
+        config = self.policy.config
+        if (config.action_dim, config.proprio_dim) != (len(task.action_low), task.proprio_dim):
+            raise UserError(
+                f"task {task.config.name} with {len(task.action_low)} actions, {task.proprio_dim} of proprioception",
+                rule=f"the policy has {config.action_dim} and {config.proprio_dim}",
+                remedy="Use a policy that was trained on such a task",
+            )
         self._history.clear()
 
     @torch.inference_mode()

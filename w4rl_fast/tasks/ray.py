@@ -148,8 +148,10 @@ class RayRenderer:
 
 def opacity(model: Any) -> NDArray[np.float32]:
     """Opacity (ngeom,) of every geom as MuJoCo's ray queries see it: its material's, or its own."""
-    material = model.geom_matid
-    return np.asarray(np.where(material >= 0, model.mat_rgba[np.maximum(material, 0), 3], model.geom_rgba[:, 3]))
+    alpha = np.array(model.geom_rgba[:, 3], dtype=np.float32)
+    coated = model.geom_matid >= 0
+    alpha[coated] = model.mat_rgba[model.geom_matid[coated], 3]
+    return alpha
 
 
 def mesh_of(model: Any, geom: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:

@@ -146,7 +146,7 @@ def shade(samples, eye, rays, geom, depth, normals, kinds, sizes, xpos, xmat, to
 
 @njit(cache=True)
 def draw_markers(centres, radii, tones, eye, rays, axes, extent, depth, n, colour):  # type: ignore[no-untyped-def]
-    """Draw spheres (M,) over the samples they are nearest in."""
+    """Draw spheres (M,) into colour and depth (n * n) wherever they are nearest."""
     for m in range(len(radii)):
         offset = centres[m] - eye
         away = (axes[2] * offset).sum()
@@ -162,6 +162,7 @@ def draw_markers(centres, radii, tones, eye, rays, axes, extent, depth, n, colou
                 inside = along * along - (offset * offset).sum() + radii[m] ** 2
                 if inside <= 0.0 or along - math.sqrt(inside) >= depth[at]:
                     continue
+                depth[at] = along - math.sqrt(inside)
                 light = 0.6 + 0.4 * math.sqrt(inside) / radii[m]
                 for k in range(3):
                     colour[at, k] = tones[m, k] * light

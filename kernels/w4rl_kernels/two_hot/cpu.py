@@ -6,14 +6,28 @@ from numba import njit
 from torch import Tensor
 
 
+@njit(cache=True, inline="always")
+def within(position, last):  # type: ignore[no-untyped-def]
+    """Position between 0 and last; not-a-number stays what it is."""
+    if position < 0:
+        return np.float32(0)
+    return np.float32(last) if position > last else position
+
+
+@njit(cache=True, inline="always")
+def lower_bin(position, last):  # type: ignore[no-untyped-def]
+    """The bin at or below a position, never the last, and the first for not-a-number."""
+    return min(int(position), last - 1) if position >= 0 else 0
+
+
 @njit(cache=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy", nogil=True)
 def embed_rows(x, table, low, scale, out):  # type: ignore[no-untyped-def]
     """x (N, A), table (A, K, D), low and scale (A,) to out (N, D); scale is bins - 1 over the range."""
     last = table.shape[1] - 1
     for n in range(x.shape[0]):
         for a in range(x.shape[1]):
-            position = min(max((x[n, a] - low[a]) * scale[a], np.float32(0)), np.float32(last))
-            lower = min(int(position), last - 1)
+            position = within((x[n, a] - low[a]) * scale[a], last)
+            lower = lower_bin(position, last)
             share = position - np.float32(lower)
             below, above = table[a, lower], table[a, lower + 1]
             if a == 0:
@@ -31,8 +45,8 @@ def embed_rows_backward(grad, x, table, low, scale, grad_x, grad_table):  # type
     for n in range(x.shape[0]):
         for a in range(x.shape[1]):
             free = (x[n, a] - low[a]) * scale[a]
-            position = min(max(free, np.float32(0)), np.float32(last))
-            lower = min(int(position), last - 1)
+            position = within(free, last)
+            lower = lower_bin(position, last)
             share = position - np.float32(lower)
             below, above = table[a, lower], table[a, lower + 1]
             to_below, to_above = grad_table[a, lower], grad_table[a, lower + 1]

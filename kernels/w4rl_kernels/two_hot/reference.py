@@ -11,7 +11,7 @@ def locate(x: Tensor, low: Tensor, high: Tensor, bins: int) -> tuple[Tensor, Ten
     """
     position = (x.float() - low) / (high - low) * (bins - 1)
     position = position.clamp(0, bins - 1)
-    lower = position.detach().floor().clamp(max=bins - 2)
+    lower = position.detach().nan_to_num().floor().clamp(max=bins - 2)
     return lower.long(), position - lower
 
 
@@ -36,3 +36,11 @@ def embed(x: Tensor, table: Tensor, low: Tensor, high: Tensor) -> Tensor:
     rows = torch.arange(table.shape[0], device=x.device)
     below, above = table[rows, lower].float(), table[rows, lower + 1].float()
     return torch.lerp(below, above, share[..., None]).sum(-2).to(table.dtype)
+
+
+def embed_backward(grad: Tensor, x: Tensor, table: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of x and of the table, by differentiating `embed`."""
+    with torch.enable_grad():
+        x, table = x.detach().requires_grad_(), table.detach().requires_grad_()
+        grad_x, grad_table = torch.autograd.grad(embed(x, table, low, high), (x, table), grad)
+    return grad_x, grad_table

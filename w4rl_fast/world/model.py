@@ -1,0 +1,114 @@
+"""The world model: frames, proprioception and an action in; the next frame and the next proprioception out.
+
+Shapes: B worlds, T frames of history, A action and P proprioception dimensions, S x S pixels. Frames are in [-1, 1].
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from w4rl_fast.world.config import WorldConfig
+from w4rl_fast.world.denoiser import NoiseEmbedding, scales, spread
+from w4rl_fast.world.proprio import ProprioHead
+from w4rl_fast.world.sampler import SAMPLERS, karras_sigmas
+from w4rl_fast.world.unet import UNet
+from w4rl_kernels.two_hot import embed
+
+OCTAVES = 6
+
+
+class Context(NamedTuple):
+    """What a world is asked to continue.
+
+    frames (B, T, 3, S, S) and proprio (B, T, P) up to now; actions (B, T, A), the last being the one taken now;
+    anchor (B, 3, S, S), the first frame of the episode.
+    """
+
+    frames: Tensor
+    proprio: Tensor
+    actions: Tensor
+    anchor: Tensor
+
+
+def round_to_bytes(x: Tensor) -> Tensor:
+    """The nearest values that uint8 frames can hold."""
+    return ((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+
+
+def waves(x: Tensor) -> Tensor:
+    """Fourier features (B, 2 * OCTAVES * P) of normalised values (B, P)."""
+    angles = x[:, :, None] * (2.0 ** torch.arange(OCTAVES, device=x.device) * (torch.pi / 4))
+    return torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)
+
+
+class WorldModel(nn.Module):
+    """An EDM denoiser on a U-Net, and a vector head that says where the robot will be."""
+
+    def __init__(self, config: WorldConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim, features = config.backbone.condition_dim, 4 * OCTAVES * config.proprio_dim
+        self.side = config.image_size // config.backbone.patch
+        self.noise = NoiseEmbedding(dim)
+        self.actions = nn.Parameter(torch.randn(config.history * config.action_dim, config.bins, dim) * 0.1)
+        self.where = nn.Linear(features, dim)
+        self.maps = nn.Linear(features, config.proprio_maps * self.side**2)
+        self.condition = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        inputs = 3 * (config.history + 1 + config.anchor)
+        self.unet = UNet(config.backbone, inputs, 3, config.proprio_maps)
+        self.head = ProprioHead(config.image_size, config.action_dim, config.proprio_dim, config.history)
+        self.sigmas = karras_sigmas(
+            config.sampling.steps, sigma_min=config.sampling.sigma_min, sigma_max=config.sampling.sigma_max
+        )
+
+    def denoise(self, noisy: Tensor, sigma: Tensor, context: Context, next_proprio: Tensor) -> Tensor:
+        """The clean target (B, 3, S, S) behind a noisy one at levels sigma (B,)."""
+        c = scales(sigma, self.config.noise)
+        out = self.network(noisy * spread(c.into), c.noise, context, next_proprio)
+        return spread(c.skip) * noisy + spread(c.out) * out
+
+    def network(self, scaled: Tensor, noise: Tensor, context: Context, next_proprio: Tensor) -> Tensor:
+        """The raw output F of the backbone."""
+        config = self.config
+        body = torch.cat([context.proprio[:, -1], next_proprio], dim=1)
+        place = waves((body - self.head.mean.repeat(2)) / self.head.std.repeat(2))
+        acted = embed(context.actions.flatten(1).float(), self.actions, low=-1.0, high=1.0)
+        condition = self.condition(self.noise(noise) + acted + self.where(place))
+        pictures = [context.frames.flatten(1, 2) / config.noise.sigma_data, scaled]
+        if config.anchor:
+            pictures.append(context.anchor / config.noise.sigma_data)
+        maps = self.maps(place).unflatten(1, (config.proprio_maps, self.side, self.side))
+        return self.unet(torch.cat(pictures, dim=1), condition, maps)
+
+    def to_target(self, frame: Tensor, context: Context) -> Tensor:
+        """What the denoiser predicts for a frame: the frame itself, or half its difference to the anchor."""
+        return (frame - context.anchor) / 2 if self.config.anchor else frame
+
+    def to_frame(self, target: Tensor, context: Context) -> Tensor:
+        return context.anchor + 2 * target if self.config.anchor else target
+
+    def predict_proprio(self, context: Context, scene: Tensor | None = None) -> Tensor:
+        """The next proprioception (B, P)."""
+        scene = self.head.look(context.anchor) if scene is None else scene
+        return self.head(scene, context.proprio, context.actions)
+
+    def forward(self, context: Context, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The next frame (B, 3, S, S) and the next proprioception (B, P), from standard normal noise (B, 3, S, S)."""
+        next_proprio = self.predict_proprio(context)
+        sampling = self.config.sampling
+
+        def denoise(x: Tensor, sigma: float) -> Tensor:
+            levels = torch.full((x.shape[0],), sigma, dtype=x.dtype, device=x.device)
+            target = self.denoise(x, levels, context, next_proprio)
+            if sampling.round_to_bytes:
+                target = self.to_target(round_to_bytes(self.to_frame(target, context)), context)
+            return target
+
+        target = SAMPLERS[sampling.sampler](denoise, noise * self.start_std, self.sigmas)
+        return round_to_bytes(self.to_frame(target, context)), next_proprio
+
+    @property
+    def start_std(self) -> float:
+        """Deviation of the noise a sample starts from: the first level of the schedule, as it was trained."""
+        return self.sigmas[0]
