@@ -7,6 +7,7 @@ import torch
 
 pytest.importorskip("metaworld")
 
+from w4rl_fast.data.collect import Worker
 from w4rl_fast.data.store import Store
 from w4rl_fast.policy import GaussianPolicy, PolicyConfig, policy_digest, save_policy
 from w4rl_fast.policy.actor import PolicyActor
@@ -28,6 +29,16 @@ def runs(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def _in_this_process(monkeypatch):
+    """Record here instead of in processes that have to start first."""
+
+    def run(jobs, tasks, config, actor, out):
+        yield from map(Worker(tasks, config, actor, out / "pending").run, jobs)
+
+    monkeypatch.setattr("w4rl_fast.data.collect.run", run)
+
+
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory, cli):
     """A store of two tiny experts."""
@@ -39,6 +50,7 @@ def collected(tmp_path_factory, cli):
     return path
 
 
+@pytest.mark.usefixtures("_in_this_process")
 def test_more_of_a_source_adds_what_is_missing(cli, collected, tmp_path, same_episode):
     import shutil
 
@@ -54,15 +66,16 @@ def test_more_of_a_source_adds_what_is_missing(cli, collected, tmp_path, same_ep
     assert after.index.tasks[NAME]["horizon"] == 3
 
 
-def test_policies_are_rolled_out_under_their_own_names(cli, runs, tmp_path):
+def test_policies_are_rolled_out_under_their_own_names(cli, runs, tmp_path, request):
     """Each episode says whose weights, how much noise and bias; without these it is what the policy does by itself."""
     path = tmp_path / "store"
     origins = {}
-    for run, noise in (("one", 0), ("other", 0)):
+    for run, noise in (("one", 0), ("other", 0), ("one", 0.3)):
         arguments = ["--policy", runs / run, "--rollouts", 2, "--noise", noise, "--bias", noise / 3]
         result = cli("collect", NAME, *arguments, *TINY, "--out", path)
         assert result.exit_code == 0, result.output
         assert "2 episodes added" in result.stdout
+        request.getfixturevalue("_in_this_process")  # the first in a worker, the others here
         origins[f"{policy_digest(runs / run)} noise={noise:g} bias={noise / 3:g}"] = run
     store = Store(path)
     assert {info.source for info in store.infos} == {"policy"}
@@ -90,6 +103,7 @@ def check_rollout(episode, run):
         observation = task.step(episode.actions[row])
 
 
+@pytest.mark.usefixtures("_in_this_process")
 def test_a_file_names_the_tasks(cli, tmp_path):
     (tmp_path / "tasks.txt").write_text(f"# two tasks\n{NAME}\n\nmetaworld/push-v3  # the second\n")
     result = cli("collect", "--tasks-file", tmp_path / "tasks.txt", "--random", 1, *TINY, "--out", tmp_path / "store")

@@ -9,10 +9,8 @@ from w4rl_fast.errors import UserError
 
 
 @pytest.fixture
-def store(mixed_store, tmp_path):
-    """A copy to be written beside."""
-    shutil.copytree(mixed_store.path, tmp_path / "store", ignore=shutil.ignore_patterns("cache"))
-    return Store(tmp_path / "store")
+def store(fill, make_episode, tmp_path):
+    return fill(tmp_path / "store", [make_episode(seed) for seed in range(6)])
 
 
 def arrays_of(folder, store):

@@ -389,7 +389,7 @@ def test_a_folder_without_a_store_is_refused(tmp_path):
 # ---- a full disk
 
 
-@pytest.mark.parametrize("call", range(1, 60, 3))
+@pytest.mark.parametrize("call", range(1, 60, 7))
 def test_a_disk_that_fills_up_keeps_what_was_finished(tmp_path, schema, episodes, same_episode, failing_disk, call):
     """Whichever write fails, the error says so, every finished episode is there, and the rest can follow."""
     finished = []

@@ -96,10 +96,11 @@ except UserError as error:
     print("none", error)
     sys.exit()
 np.save(sys.argv[1], np.stack(frames))
+print("drawn")
 try:
     task.render(32)
 except UserError as error:
-    print("drawn", error)
+    print(error)
 """
 
 
