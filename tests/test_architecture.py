@@ -36,8 +36,9 @@ ROOMS = {
     "report": REFINED,
     "robot": {"policy", "data.store"},
     "presets": REFINED | {"report", "robot"},
+    "run": REAL,
     "doctor": REFINED | {"report", "robot"},
-    "cli": REFINED | {"report", "robot", "presets", "doctor"},
+    "cli": REFINED | {"report", "robot", "presets", "doctor", "run"},
     "__main__": {"cli"},
 }
 FORBIDDEN_NAMES = {"utils", "common", "core", "helpers", "misc"}

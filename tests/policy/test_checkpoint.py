@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from w4rl_fast.errors import UserError
 from w4rl_fast.policy import GaussianPolicy, PolicyConfig, load_policy, policy_digest, save_policy
@@ -59,6 +60,18 @@ def test_weights_of_another_policy_are_refused(tmp_path, other):
     (tmp_path / "other" / "policy.safetensors").replace(tmp_path / "one" / "policy.safetensors")
     with pytest.raises(UserError, match="weights do not fit its config"):
         load_policy(tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    "change", [lambda state: state.pop("log_std"), lambda state: state.update(more=torch.zeros(1))]
+)
+def test_a_tensor_too_few_or_too_many_is_refused(tmp_path, change):
+    save_policy(tmp_path, make(1))
+    state = load_file(tmp_path / "policy.safetensors")
+    change(state)
+    save_file(state, tmp_path / "policy.safetensors")
+    with pytest.raises(UserError, match="weights do not fit its config"):
+        load_policy(tmp_path)
 
 
 @pytest.mark.parametrize("length", [0, 4, 100, -1])

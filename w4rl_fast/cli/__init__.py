@@ -13,6 +13,8 @@ COMMANDS = {
     "tasks": "List the tasks, with camera, actions and horizon.",
     "collect": "Record episodes of a task into a store.",
     "data": "Look at, check, import and export a store.",
+    "train": "Train the parts of a run from a store.",
+    "evaluate": "Judge a run on what it never saw.",
     "doctor": "Show what works on this machine, and what to do about the rest.",
 }
 

@@ -1,30 +1,21 @@
 """Collect episodes in several processes; every finished one is on disk before it is counted."""
 
-import contextlib
-import multiprocessing
-import os
-import signal
-import threading
+import functools
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from w4rl_fast.config import to_json_dict
 from w4rl_fast.data.actors import Actor, ActorFactory, Disturbed, Expert, Random
 from w4rl_fast.data.pending import save_pending
+from w4rl_fast.data.pool import in_processes
 from w4rl_fast.data.record import Job, episode_seed, record_episode, schema_of
 from w4rl_fast.data.store import SEAL_ROWS, Writer, writing
-from w4rl_fast.errors import UserError
 from w4rl_fast.progress import Progress
 from w4rl_fast.tasks import TaskConfig, make_task
 from w4rl_fast.tasks.protocol import Task
-
-PER_WORKER = 2
-"""Jobs a worker has waiting, so that it never idles while the parent seals."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,63 +128,13 @@ def run(
     jobs: Sequence[Job], tasks: Mapping[str, TaskConfig], config: CollectConfig, actor: ActorFactory | None, out: Path
 ) -> Iterator[Done]:
     """Run the jobs in worker processes; yields each one when its episode is on disk."""
-    if not jobs:
-        return
-    context = multiprocessing.get_context("spawn")
-    setup = (tasks, config, actor, out / "pending", os.getpid())
-    with one_thread_each():
-        pool = ProcessPoolExecutor(config.workers, context, initializer=start_worker, initargs=setup)
-        try:
-            yield from feed(pool, jobs, config.workers * PER_WORKER)
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a collecting process died",
-                rule="the system ended it, most often for want of memory",
-                remedy="Run the same command with fewer --workers; what was finished is kept",
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    return in_processes(functools.partial(recorder, tasks, config, actor, out / "pending"), jobs, config.workers)
 
 
-def feed(pool: ProcessPoolExecutor, jobs: Iterable[Job], ahead: int) -> Iterator[Done]:
-    """Keep `ahead` jobs in the pool; yields results as they come."""
-    waiting: set[Future[Done]] = set()
-    left = iter(jobs)
-    while True:
-        while len(waiting) < ahead and (job := next(left, None)) is not None:
-            with ctrl_c_held():
-                waiting.add(pool.submit(work, job))
-        if not waiting:
-            return
-        finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        for future in finished:
-            yield future.result()
-
-
-@contextlib.contextmanager
-def ctrl_c_held() -> Iterator[None]:
-    """Keep Ctrl-C back for a moment; a process that is started meanwhile never sees it, not even while it starts."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Workers started inside run their arithmetic on one thread: a second one on a busy core only costs."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+def recorder(
+    tasks: Mapping[str, TaskConfig], config: CollectConfig, actor: ActorFactory | None, pending: Path
+) -> Callable[[Job], Done]:
+    return Worker(tasks, config, actor, pending).run
 
 
 class Worker:
@@ -226,27 +167,3 @@ class Worker:
             assert self.factory is not None, "policy rollouts come with a policy"
             self.policy = self.factory(self.tasks[job.task])
         return Disturbed(self.policy, self.config.noise, self.config.bias)
-
-
-worker: Worker | None = None
-
-
-def start_worker(
-    tasks: Mapping[str, TaskConfig], config: CollectConfig, actor: ActorFactory | None, pending: Path, parent: int
-) -> None:
-    """Make this process a worker that leaves Ctrl-C to its parent and ends when the parent is gone."""
-    global worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
-    worker = Worker(tasks, config, actor, pending)
-
-
-def end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
-
-
-def work(job: Job) -> Done:
-    assert worker is not None
-    return worker.run(job)

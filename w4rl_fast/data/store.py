@@ -142,7 +142,10 @@ class Writer:
 
     def seal(self) -> None:
         """Move pending episodes into a segment, together with the last one while that is small."""
-        self._clear_leftovers()  # of a seal that Ctrl-C broke off
+        if (index := read_index(self.path)) != self.index:  # Ctrl-C broke a seal off behind its commit
+            self.index = index
+            self.sealed = self._sealed_keys()
+        self._clear_leftovers()
         files = self.pending
         if not files:
             return

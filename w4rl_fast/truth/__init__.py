@@ -1,0 +1,1 @@
+"""Is it true? Success in the real simulator, and how far an imagined world can be believed."""
