@@ -73,8 +73,9 @@ def test_jobs_have_names_of_their_own():
         for policy in ("aaaa", "bbbb")
         for job in CollectConfig(expert=3, noisy=3, random=3, rollouts=3, **settings).jobs(task, policy)
     ]
-    named = {(job.task, job.source, job.seed, job.origin) for job in jobs}
-    assert len({job.key for job in jobs}) == len(named)
+    # Of a task and source: two seeds of experts and of random motion, three disturbances of one and one of the other
+    # of the noisy expert, and all of these for both policies; three episodes each.
+    assert len({job.key for job in jobs}) == 2 * 3 * (2 + 2 + 4 + 2 * 4)
     assert {job.source for job in jobs if not job.origin} == {"expert", "random"}
 
 
@@ -283,7 +284,7 @@ class Collection:
         elif how:
             os.killpg(pid, getattr(signal, how))
         try:
-            _, said = self.process.communicate(timeout=60)
+            self.reported, said = self.process.communicate(timeout=60)
         finally:
             if self.process.poll() is None:
                 os.killpg(pid, signal.SIGKILL)
@@ -342,6 +343,7 @@ def test_a_collection_survives_every_ending(tmp_path, python_environment, expect
         if how == "SIGINT":
             assert code == 130
             assert said.splitlines()[-1] == "interrupted; what was finished is kept"
+            assert "episodes added" in running.reported
         if how in ("worker", "SIGINT"):
             assert "Traceback" not in said
             assert not list((path / "pending").iterdir()), "what was finished is sealed"

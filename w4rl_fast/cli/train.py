@@ -1,8 +1,17 @@
 """`w4rl train`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import click
+
+if TYPE_CHECKING:
+    import torch
+
+    from w4rl_fast.data import Store
+    from w4rl_fast.fit import Preview
+    from w4rl_fast.world.model import WorldModel
+    from w4rl_fast.world.train import TrainWorldConfig
 
 FOLDER = click.Path(path_type=Path)
 
@@ -51,3 +60,54 @@ def policy(
     torch.manual_seed(seed)
     made = clone(GaussianPolicy(network), windows, config, run / "policy")
     click.echo(f"{run / 'policy'}: cloned in {made.seconds:.1f} s. Go on with:\n  w4rl evaluate policy {run}")
+
+
+@train.command()
+@click.argument("store", type=FOLDER)
+@click.option("--run", type=FOLDER, required=True, help="The run: a folder that holds everything.")
+@click.option("--task", help="Which task of the store the run is about.  [default: its only one]")
+@click.option("--preset", type=click.Choice(["tiny", "small", "paper"]), default="tiny", show_default=True)
+@click.option("--set", "settings", multiple=True, help="A setting, such as denoiser.steps=8000 or world.anchor=false.")
+@click.option("--threads", type=int, help="Threads of torch.  [default: physical cores]")
+def world(
+    store: Path, run: Path, task: str | None, preset: str, settings: tuple[str, ...], threads: int | None
+) -> None:
+    """Train the transition model (RUN/world); previews of imagined beside real frames are drawn as it learns."""
+    import torch
+
+    from w4rl_fast.config import override
+    from w4rl_fast.data import Store
+    from w4rl_fast.presets import WORLDS
+    from w4rl_fast.run import keep_task, task_of_store
+    from w4rl_fast.world.train import train_world
+    from w4rl_kernels.threads import physical_cores
+
+    torch.set_num_threads(threads or physical_cores())
+    opened = Store(store)
+    keep_task(run, task_of_store(opened, task))
+    config = override(WORLDS[preset](opened.schema), settings)
+    train_world(opened, config, run / "world", previewer(opened, config, run / "world"))
+    click.echo(f"{run / 'world'}: trained. Go on with:\n  w4rl evaluate world {run} {store}")
+
+
+def previewer(store: "Store", config: "TrainWorldConfig", folder: Path) -> "Preview":
+    """A picture of a few held-out episodes, imagined beside real, whenever a checkpoint is written."""
+    import numpy as np
+
+    from w4rl_fast.data import Windows
+    from w4rl_fast.files import publish
+    from w4rl_fast.report.imagined import beside_real
+    from w4rl_fast.report.png import encode_png
+    from w4rl_fast.world.rollout import roll_out
+    from w4rl_fast.world.train import held_out_windows
+
+    windows: Windows = held_out_windows(store, config)
+    few = windows.gather(np.arange(min(4, len(windows.episodes))), np.zeros(min(4, len(windows.episodes)), np.int64))
+    steps = [step for step in (0, 3, 7, 11, 17) if step < config.horizon]
+
+    def preview(step: int, model: "torch.nn.Module") -> None:
+        imagined = roll_out(cast("WorldModel", model), few)
+        picture = beside_real(few.frames[:, config.world.history :], imagined.frames, steps)
+        publish(folder / f"preview-{step:06d}.png", encode_png(picture))
+
+    return preview

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from w4rl_fast.world.config import WorldConfig
 from w4rl_fast.world.denoiser import NoiseEmbedding, scales, spread
@@ -16,6 +17,8 @@ from w4rl_fast.world.unet import UNet
 from w4rl_kernels.two_hot import embed
 
 OCTAVES = 6
+COARSEST = 16
+"""Positions a side of the maps that say where the robot is; larger networks stretch them."""
 
 
 class Context(NamedTuple):
@@ -50,10 +53,11 @@ class WorldModel(nn.Module):
         self.config = config
         dim, features = config.backbone.condition_dim, 4 * OCTAVES * config.proprio_dim
         self.side = config.image_size // config.backbone.patch
+        self.grid = min(self.side, COARSEST)
         self.noise = NoiseEmbedding(dim)
         self.actions = nn.Parameter(torch.randn(config.history * config.action_dim, config.bins, dim) * 0.1)
         self.where = nn.Linear(features, dim)
-        self.maps = nn.Linear(features, config.proprio_maps * self.side**2)
+        self.maps = nn.Linear(features, config.proprio_maps * self.grid**2)
         self.condition = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         inputs = 3 * (config.history + 1 + config.anchor)
         self.unet = UNet(config.backbone, inputs, 3, config.proprio_maps)
@@ -78,7 +82,9 @@ class WorldModel(nn.Module):
         pictures = [context.frames.flatten(1, 2) / config.noise.sigma_data, scaled]
         if config.anchor:
             pictures.append(context.anchor / config.noise.sigma_data)
-        maps = self.maps(place).unflatten(1, (config.proprio_maps, self.side, self.side))
+        maps = self.maps(place).unflatten(1, (config.proprio_maps, self.grid, self.grid))
+        if self.grid < self.side:
+            maps = F.interpolate(maps, size=(self.side, self.side), mode="nearest")
         return self.unet(torch.cat(pictures, dim=1), condition, maps)
 
     def to_target(self, frame: Tensor, context: Context) -> Tensor:

@@ -1,0 +1,137 @@
+"""Train a world: first the vector head, through its own rollouts, then the denoiser."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from w4rl_fast.config import save_config
+from w4rl_fast.data.store import Episodes
+from w4rl_fast.data.windows import WindowConfig, Windows
+from w4rl_fast.errors import UserError
+from w4rl_fast.fit import Fit, FitConfig, Preview, generator_at
+from w4rl_fast.progress import plan
+from w4rl_fast.world.checkpoint import save_world
+from w4rl_fast.world.config import WorldConfig
+from w4rl_fast.world.losses import Disturbance, denoising_loss, proprio_loss
+from w4rl_fast.world.model import WorldModel
+
+BYTES_PER_WEIGHT = 20
+"""Weights, gradients, two moments and the average, four bytes each."""
+ACTIVATIONS_PER_POSITION = 60
+"""Activations kept for the gradient, in units of the first width; measured on the tiny preset."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainWorldConfig:
+    """Everything that makes a world out of a store; `horizon` is how far the vector head is rolled out in training."""
+
+    world: WorldConfig
+    head: FitConfig = FitConfig(steps=1500, batch=128, learning_rate=1.5e-3)  # noqa: RUF009
+    denoiser: FitConfig = FitConfig(steps=5000, batch=32, learning_rate=1.2e-3, warm_up=200, bf16=True)  # noqa: RUF009
+    disturbance: Disturbance = Disturbance()  # noqa: RUF009
+    horizon: int = 18
+    held_out: float = 0.1
+    sources: dict[str, float] = field(default_factory=dict)
+
+
+def train_world(store: Episodes, config: TrainWorldConfig, folder: Path, preview: Preview | None = None) -> WorldModel:
+    """Train in `folder`, going on where an earlier call was interrupted, and save the world there."""
+    require_fit(store, config)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_config(folder / "train.json", config)
+    torch.manual_seed(config.denoiser.seed)
+    model = WorldModel(config.world)
+    tell_plan(model, config, folder)
+    train_head(model, store, config, folder / "head")
+    model.requires_grad_(True)
+    model.head.requires_grad_(False)
+    windows = windows_of(store, config, future=1, pixels=True)
+    fit = Fit(model, config.denoiser, folder / "denoiser", stage="denoiser")
+
+    def loss_at(step: int) -> Tensor:
+        batch = windows.batch(step, config.denoiser.batch)
+        return denoising_loss(model, batch, config.disturbance, generator_at(config.denoiser.seed, step))
+
+    fit.run(loss_at, preview)
+    save_world(folder, model.eval())
+    return model
+
+
+def train_head(model: WorldModel, store: Episodes, config: TrainWorldConfig, folder: Path) -> None:
+    """Train the vector head alone; it needs proprioception, actions and first frames only."""
+    windows = windows_of(store, config, future=config.horizon, pixels=False)
+    set_statistics(model, windows)
+    model.requires_grad_(False)
+    model.head.requires_grad_(True)
+    fit = Fit(model, config.head, folder, stage="proprioception")
+
+    def loss_at(step: int) -> Tensor:
+        batch = windows.batch(step, config.head.batch)
+        return proprio_loss(model, batch, config.disturbance, generator_at(config.head.seed, step))
+
+    fit.run(loss_at)
+
+
+def held_out_windows(store: Episodes, config: TrainWorldConfig) -> Windows:
+    """Whole episodes that training never sees: history, `horizon` steps of future, first frame."""
+    window = WindowConfig(history=config.world.history, future=config.horizon, anchor=True, held_out=config.held_out)
+    return Windows(store, window, "held-out")
+
+
+def windows_of(store: Episodes, config: TrainWorldConfig, *, future: int, pixels: bool) -> Windows:
+    return Windows(
+        store,
+        WindowConfig(
+            history=config.world.history, future=future, anchor=True, pixels=pixels, held_out=config.held_out,
+            sources=config.sources,
+        ),
+        seed=config.denoiser.seed,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def set_statistics(model: WorldModel, windows: Windows) -> None:
+    """Put the mean and deviation of proprioception, and of its steps, into the model."""
+    proprio = windows.batch(0, 2048).proprio
+    model.head.mean.copy_(proprio.flatten(0, 1).mean(0))
+    model.head.std.copy_(proprio.flatten(0, 1).std(0).clamp_min(1e-3))
+    model.head.step_std.copy_(proprio.diff(dim=1).flatten(0, 1).std(0).clamp_min(1e-4))
+
+
+def require_fit(store: Episodes, config: TrainWorldConfig) -> None:
+    """Refuse a store that this world cannot learn from."""
+    schema, world = store.schema, config.world
+    for name, there, wanted in (
+        ("image size", schema.image_size, world.image_size),
+        ("action dimensions", schema.action_dim, world.action_dim),
+        ("proprioception dimensions", schema.proprio_dim, world.proprio_dim),
+    ):
+        if there != wanted:
+            raise UserError(
+                f"store {store.path} with {name} {there}",
+                rule=f"this world has {wanted}",
+                remedy="Train a world of the store's own sizes, or collect again",
+            )
+    longest = max(store.lengths, default=0)
+    if longest <= config.horizon:
+        raise UserError(
+            f"horizon {config.horizon}",
+            rule=f"the longest episode of {store.path} has {longest} observations",
+            remedy=f"Use --set horizon={max(1, longest - 1)} or less",
+        )
+
+
+def tell_plan(model: WorldModel, config: TrainWorldConfig, folder: Path) -> None:
+    """Say what the training will need before it starts."""
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    backbone = config.world.backbone
+    positions = (config.world.image_size // backbone.patch) ** 2 * backbone.widths[0]
+    activations = 4 * config.denoiser.batch * positions * ACTIVATIONS_PER_POSITION
+    plan(
+        f"train a world of {weights / 1e6:.2f}M weights",
+        memory_bytes=weights * BYTES_PER_WEIGHT + activations + (300 << 20),
+        disk_bytes=weights * BYTES_PER_WEIGHT,
+        folder=folder,
+    )
