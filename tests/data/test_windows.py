@@ -105,6 +105,27 @@ def test_shapes_and_layout_are_what_the_contract_says(mixed_store, schema):
     assert batch.episode.shape == batch.row.shape == (7,)
 
 
+def test_an_anchor_is_the_first_frame_of_the_episode_and_changes_nothing_else(mixed_store, episodes):
+    plain = Windows(mixed_store, WindowConfig(history=3, future=2), seed=4)
+    anchored = Windows(mixed_store, WindowConfig(history=3, future=2, anchor=True), seed=4)
+    for number in range(4):
+        batch, other = anchored.batch(number, 16), plain.batch(number, 16)
+        assert other.anchor is None
+        assert same_batch(batch, other)
+        first = np.stack([episodes[episode].frames[0] for episode in batch.episode]).astype(np.float32)
+        expected = (first / np.float32(127.5) - 1).transpose(0, 3, 1, 2)
+        np.testing.assert_allclose(batch.anchor.numpy(), expected, rtol=0, atol=1e-6)
+
+
+def test_without_pixels_everything_else_is_the_same(mixed_store):
+    plain = Windows(mixed_store, WindowConfig(anchor=True), seed=4).batch(0, 16)
+    blind = Windows(mixed_store, WindowConfig(anchor=True, pixels=False), seed=4).batch(0, 16)
+    assert blind.frames.shape[:2] == (16, 0)
+    assert torch.equal(blind.anchor, plain.anchor)
+    for name in ("actions", "proprio", "success", "real"):
+        assert torch.equal(getattr(blind, name), getattr(plain, name))
+
+
 # ---- reproducible
 
 
@@ -215,6 +236,22 @@ def test_within_a_source_every_window_has_the_same_chance(mixed_store):
     for number in episodes:
         chance = 0.9 * (mixed_store.lengths[number] - 1) / total
         assert abs(found.get(mixed_store.keys[number], 0) - chance) < 5 * np.sqrt(chance / 12_000)
+
+
+def test_at_most_so_many_episodes_are_those_of_the_lowest_seeds(mixed_store):
+    windows = Windows(mixed_store, WindowConfig(held_out=0.0, most={"expert": 3, "noisy": 1}))
+    kept = [mixed_store.infos[episode] for episode in windows.episodes]
+    for task in ("toy/pull", "toy/push"):
+        for source, most in (("expert", 3), ("noisy", 1), ("random", 1000)):
+            seeds = sorted(info.seed for info in mixed_store.infos if (info.task, info.source) == (task, source))
+            assert sorted(info.seed for info in kept if (info.task, info.source) == (task, source)) == seeds[:most]
+    assert {int(episode) for batch in windows.in_order(64) for episode in batch.episode} == set(windows.episodes)
+
+
+@pytest.mark.parametrize("most", [{"expert": 6}, {"expert": 0}, {"policy": 1}])
+def test_more_episodes_than_there_are_is_refused(mixed_store, most):
+    with pytest.raises(UserError, match=f"{next(iter(most.values()))} {next(iter(most))} episodes"):
+        Windows(mixed_store, WindowConfig(most=most))
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,13 @@ class NoiseConfig:
 
     The public ancestor trains at log-normal(-0.4, 1.2). Small networks with short schedules do better with more high
     noise, where one-step samples start.
+
+    With `skip` the network says what to take away from the noisy picture, as EDM does. Without, it paints the clean one:
+    a patchified network has fewer channels than a patch has numbers, and cannot take away noise it cannot carry.
     """
 
     sigma_data: float = 0.5
+    skip: bool = True
     offset: float = 0.3
     mean_log: float = 0.5
     std_log: float = 1.2

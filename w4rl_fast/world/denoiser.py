@@ -23,6 +23,8 @@ def scales(sigma: Tensor, config: NoiseConfig) -> Scales:
     total = (sigma**2 + config.offset**2).sqrt()
     data = config.sigma_data
     variance = total**2 + data**2
+    if not config.skip:
+        return Scales(torch.zeros_like(total), torch.full_like(total, data), variance.rsqrt(), total.log() / 4)
     return Scales(data**2 / variance, total * data / variance.sqrt(), variance.rsqrt(), total.log() / 4)
 
 
