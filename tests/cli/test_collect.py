@@ -198,8 +198,8 @@ def test_a_damaged_store_is_refused(refusal, collected, tmp_path):
     assert "store.json" in refusal("collect", NAME, *ONE, "--out", tmp_path / "store")
 
 
-def test_a_policy_that_does_not_fit_the_task_is_refused_before_or_while_it_is_rolled_out(cli, runs, tmp_path):
-    """The worker's words arrive as they are, in one line."""
+@pytest.mark.usefixtures("_in_this_process")
+def test_a_policy_that_does_not_fit_the_task_is_refused(cli, runs, tmp_path):
     arguments = ["--policy", runs / "one", "--rollouts", 1, "--size", 16, *TINY[2:]]
     result = cli("collect", NAME, *arguments, "--out", tmp_path / "store")
     assert result.exit_code == 2

@@ -1,6 +1,4 @@
-"""The ray renderer on the scenes it is for."""
-
-import hashlib
+"""The ray renderer on the scenes it is for; that another process draws the same pixels, test_metaworld says."""
 
 import numpy as np
 import pytest
@@ -94,26 +92,6 @@ def test_a_task_renders_at_any_size_without_a_trace_in_the_others():
     np.testing.assert_array_equal(task.render(24), small)
     shrunk = large.reshape(24, 4, 24, 4, 3).mean(axis=(1, 3))
     assert np.abs(shrunk - small).mean() < 3, "the same picture at another size"
-
-
-PICTURES = """
-import hashlib, sys
-import numpy as np
-from w4rl_fast.tasks import default_config, make_task
-for name in sys.argv[1:]:
-    task = make_task(default_config("metaworld/" + name, image_size=40))
-    frames = [task.reset(11).frame] + [task.step(np.full(4, 0.3, np.float32)).frame for _ in range(3)]
-    print(hashlib.sha256(np.stack(frames).tobytes()).hexdigest())
-"""
-
-
-def test_another_process_draws_the_same_pixels(run_python):
-    names = VARIED[:3]
-    printed = run_python(PICTURES, *names).split()
-    for name, digest in zip(names, printed, strict=True):
-        task = make_task(default_config(f"metaworld/{name}", image_size=40))
-        frames = [task.reset(11).frame] + [task.step(np.full(4, 0.3, np.float32)).frame for _ in range(3)]
-        assert hashlib.sha256(np.stack(frames).tobytes()).hexdigest() == digest
 
 
 THINGS = [("push-v3", "obj"), ("button-press-v3", "button"), ("coffee-pull-v3", "mug"), ("pick-place-v3", "obj")]

@@ -43,9 +43,10 @@ def test_errors_fall_with_the_order_of_the_sampler(sampler, order: int) -> None:
     assert errors[1] / errors[2] > 0.8 * 2**order
 
 
-def test_preconditioning_keeps_unit_variance_at_every_level() -> None:
+@pytest.mark.parametrize("skip", [True, False])
+def test_preconditioning_keeps_unit_variance_at_every_level(skip: bool) -> None:
     """Karras et al.: the network's input and its training target both have variance one, offset noise included."""
-    config = NoiseConfig(sigma_data=0.4, offset=0.3)
+    config = NoiseConfig(sigma_data=0.4, offset=0.3, skip=skip)
     generator = torch.Generator().manual_seed(0)
     for sigma in (0.01, 0.5, 10.0):
         c = scales(torch.tensor([sigma]), config)

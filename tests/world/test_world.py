@@ -89,7 +89,7 @@ def test_target_and_frame_are_inverse() -> None:
 
 
 def test_an_image_that_does_not_divide_is_refused() -> None:
-    with pytest.raises(ValueError, match="image_size=18.*multiple of 4"):
+    with pytest.raises(ValueError, match=r"image_size=18.*multiple of 4"):
         dataclasses.replace(TINY, image_size=18)
 
 
@@ -106,7 +106,7 @@ def test_a_world_of_another_preset_is_refused_and_its_weights_are_named(tmp_path
     save_world(tmp_path / "world", world())
     save_world(tmp_path / "other", world(dataclasses.replace(TINY, bins=11)))
     (tmp_path / "world" / WEIGHTS).write_bytes((tmp_path / "other" / WEIGHTS).read_bytes())
-    with pytest.raises(UserError, match="missing or misshapen .'actions'"):
+    with pytest.raises(UserError, match=r"missing or misshapen .'actions'"):
         load_world(tmp_path)
     (tmp_path / "world" / WEIGHTS).write_bytes(b"cut")
     with pytest.raises(UserError, match="cannot be read"):

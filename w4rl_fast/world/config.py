@@ -33,8 +33,8 @@ class NoiseConfig:
     The public ancestor trains at log-normal(-0.4, 1.2). Small networks with short schedules do better with more high
     noise, where one-step samples start.
 
-    With `skip` the network says what to take away from the noisy picture, as EDM does. Without, it paints the clean one:
-    a patchified network has fewer channels than a patch has numbers, and cannot take away noise it cannot carry.
+    With `skip` the network says what to take off the noisy picture, as EDM does. Without, it paints the clean one:
+    a patchified network has fewer channels than a patch has numbers, and cannot take off noise it cannot carry.
     """
 
     sigma_data: float = 0.5
