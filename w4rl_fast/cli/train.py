@@ -79,13 +79,14 @@ def world(
     from w4rl_fast.data import Store
     from w4rl_fast.presets import WORLDS
     from w4rl_fast.run import keep_task, task_of_store
-    from w4rl_fast.world.train import train_world
+    from w4rl_fast.world.train import require_fit, train_world
     from w4rl_kernels.threads import physical_cores
 
     torch.set_num_threads(threads or physical_cores())
     opened = Store(store)
     keep_task(run, task_of_store(opened, task))
     config = override(WORLDS[preset](opened.schema), settings)
+    require_fit(opened, config)
     train_world(opened, config, run / "world", previewer(opened, config, run / "world"))
     click.echo(f"{run / 'world'}: trained. Go on with:\n  w4rl evaluate world {run} {store}")
 
