@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -710,3 +711,30 @@ def test_store_json_says_what_the_documentation_says(tmp_path, fill, episodes):
     assert said["schema"] == {"image_size": 8, "action_low": [-1, -0.5], "action_high": [1, 2], "proprio_dim": 3}
     assert said["segments"][0]["episodes"] == 3
     assert not list((tmp_path / "store" / "pending").iterdir())
+
+
+def test_it_opens_at_any_moment_while_another_seals(tmp_path, make_episode, schema):
+    """Every opening finds at least the episodes that were finished before it, and never half of a change."""
+    path = tmp_path / "store"
+    stop, finished = threading.Event(), []
+
+    def keep_sealing():
+        with writing(path, schema, {}) as writer:
+            for seed in itertools.count():
+                if stop.is_set():
+                    return
+                writer.add(make_episode(seed))
+                finished.append(seed)
+                writer.seal()
+
+    with writing(path, schema, {}) as writer:
+        writer.add(make_episode(10**6))
+    thread = threading.Thread(target=keep_sealing)
+    thread.start()
+    try:
+        for _ in range(60):
+            before = len(finished)
+            assert len(Store(path)) >= before + 1
+    finally:
+        stop.set()
+        thread.join()

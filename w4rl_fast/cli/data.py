@@ -41,7 +41,7 @@ def info(store: Path, as_json: bool) -> None:
 
 
 def summarise(opened: "Episodes") -> dict[str, Any]:
-    from w4rl_fast.data.store import describe
+    from w4rl_fast.data.index import describe
 
     episodes = Counter((info.task, info.source) for info in opened.infos)
     succeeded = Counter((info.task, info.source) for info in opened.infos if info.succeeded)
@@ -134,13 +134,17 @@ def import_(source: Path, kind: str, task: str, out: Path, settings: tuple[str, 
     from w4rl_fast.progress import Progress
 
     schema, episodes = read_foreign(source, kind, task, settings)
-    added = 0
+    added, there = 0, 0
     with writing(out, schema, {task: {}}) as writer, Progress("import", unit="episodes") as bar:
         for episode in episodes:
-            writer.add(episode)
-            added += 1
+            if writer.add(episode):
+                added += 1
+            else:
+                there += 1
             bar.advance()
     click.echo(f"{out}: {added} episodes imported from {source}")
+    if there:
+        click.echo(f"{there} were left out: {out} holds episodes of that name ({source.name} and the number) already")
 
 
 def read_foreign(source: Path, kind: str, task: str, settings: tuple[str, ...]) -> tuple["Schema", Iterator["Episode"]]:

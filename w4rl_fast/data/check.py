@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from w4rl_fast.data.cache import cache_folders, check_cache
+from w4rl_fast.data.index import SegmentEntry, read_index
 from w4rl_fast.data.pending import SUFFIX, load_pending
 from w4rl_fast.data.segment import Segment, digest_of, is_rows, read_checksums
-from w4rl_fast.data.store import SegmentEntry, read_index
 from w4rl_fast.errors import UserError
 
 

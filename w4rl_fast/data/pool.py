@@ -80,15 +80,16 @@ def one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
+_make: Callable[[], Callable[[Any], Any]] | None = None
 _work: Callable[[Any], Any] | None = None
 
 
 def start_worker(make: Callable[[], Callable[[Any], Any]], parent: int) -> None:
     """Make this process a worker that leaves Ctrl-C to its parent and ends when the parent is gone."""
-    global _work
+    global _make
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
-    _work = make()
+    _make = make
 
 
 def end_with(parent: int) -> None:
@@ -98,5 +99,9 @@ def end_with(parent: int) -> None:
 
 
 def work(job: Any) -> Any:
-    assert _work is not None
+    """Made with the first job, so that what goes wrong in making reaches the parent as that job's error."""
+    global _work
+    if _work is None:
+        assert _make is not None
+        _work = _make()
     return _work(job)

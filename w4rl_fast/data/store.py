@@ -10,42 +10,22 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from w4rl_fast.data.episode import Episode, EpisodeInfo, Schema
+from w4rl_fast.data.index import Index, SegmentEntry, describe, publish_index, read_index
 from w4rl_fast.data.pending import SUFFIX, load_pending, save_pending
 from w4rl_fast.data.segment import Segment, damaged, digest_of, is_rows, read_checksums, write_segment
 from w4rl_fast.errors import UserError
-from w4rl_fast.files import disk_errors, publish, sync, sync_tree
+from w4rl_fast.files import disk_errors, sync, sync_tree
 
-FORMAT, VERSION = "w4rl-store", 1
 FOLDERS = ("segments", "pending")
 SEGMENT_ROWS = 32_000
 SEAL_ROWS = 4_000
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class SegmentEntry:
-    """One sealed segment: folder name, number of episodes and rows, digest of its table of checksums."""
-
-    name: str
-    episodes: int
-    rows: int
-    digest: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Index:
-    """What store.json says. `tasks` maps each task to the settings it was recorded with (camera, horizon, ...)."""
-
-    schema: Schema
-    tasks: dict[str, dict[str, Any]]
-    segments: tuple[SegmentEntry, ...] = ()
-    next_segment: int = 0
+RETRIES = 5
 
 
 class Episodes(Protocol):
@@ -79,7 +59,18 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.index = read_index(path)
+        for _ in range(RETRIES):
+            self.index = read_index(path)
+            try:
+                self._open()
+                return
+            except (OSError, UserError):
+                if read_index(path) == self.index:
+                    raise  # a writer that seals meanwhile publishes another index before it removes anything
+        raise UserError(f"store {path}", rule="it changes faster than it can be opened", remedy="Try again")
+
+    def _open(self) -> None:
+        path = self.path
         self.segments = [open_segment(path, entry) for entry in self.index.segments]
         places: dict[str, tuple[Segment, int] | Path] = {}
         for file in sorted((path / "pending").glob("*" + SUFFIX)):
@@ -134,11 +125,14 @@ class Writer:
         """Every finished episode, sealed or not."""
         return self.sealed | {file.name.removesuffix(SUFFIX) for file in self.pending}
 
-    def add(self, episode: Episode) -> None:
-        """Keep an episode; when this returns it survives a kill."""
+    def add(self, episode: Episode) -> bool:
+        """Keep an episode: when this returns it survives a kill. False if one of its name is there already."""
         episode.check(self.index.schema)
-        if episode.info.key not in self.sealed:
-            save_pending(self.path / "pending", episode)
+        key = episode.info.key
+        if key in self.sealed or (self.path / "pending" / (key + SUFFIX)).exists():
+            return False
+        save_pending(self.path / "pending", episode)
+        return True
 
     def seal(self) -> None:
         """Move pending episodes into a segment, together with the last one while that is small."""
@@ -253,49 +247,6 @@ def with_tasks(index: Index, path: Path, schema: Schema, tasks: Mapping[str, dic
                 remedy="Collect with these settings, or choose another --out",
             )
     return dataclasses.replace(index, tasks={**index.tasks, **tasks})
-
-
-def describe(schema: Schema) -> str:
-    size = schema.image_size
-    return f"{size}x{size} frames with {schema.action_dim} action and {schema.proprio_dim} proprioception dimensions"
-
-
-def publish_index(path: Path, index: Index) -> None:
-    publish(path / "store.json", encode_index(index))
-
-
-def encode_index(index: Index) -> bytes:
-    body: dict[str, Any] = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(index)}
-    body["sha256"] = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    return json.dumps(body, indent=1, sort_keys=True).encode()
-
-
-def read_index(path: Path) -> Index:
-    """Read store.json, refusing one whose bytes are not exactly those that were published."""
-    file = path / "store.json"
-    try:
-        body = file.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"store {path}", rule="there is no store.json in it", remedy="Give the folder that `w4rl collect` wrote"
-        ) from error
-    try:
-        data = json.loads(body)
-        index = decode_index(data)
-        intact = encode_index(index) == body
-    except (ValueError, KeyError, TypeError) as error:
-        raise damaged(file, "its bytes differ from those that were published") from error
-    if not intact:
-        raise damaged(file, "its bytes differ from those that were published")
-    return index
-
-
-def decode_index(data: Mapping[str, Any]) -> Index:
-    schema = dict(data["schema"])
-    for bound in ("action_low", "action_high"):
-        schema[bound] = tuple(schema[bound])
-    segments = tuple(SegmentEntry(**entry) for entry in data["segments"])
-    return Index(schema=Schema(**schema), tasks=data["tasks"], segments=segments, next_segment=data["next_segment"])
 
 
 def open_segment(path: Path, entry: SegmentEntry) -> Segment:

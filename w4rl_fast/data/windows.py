@@ -126,6 +126,8 @@ class Windows:
 
         from w4rl_kernels.window_gather import gather_windows
 
+        if self.config.anchor and out is not None:
+            raise ValueError("out with anchor: the first frames lie beside the windows. Leave out=... away")
         offsets = np.arange(1 - self.config.history, self.config.future + 1)
         inside = present[:, None] + offsets
         real = inside >= 0
