@@ -1,6 +1,7 @@
 """The command line: parse, call, print."""
 
 import importlib
+import logging
 from typing import Any
 
 import click
@@ -61,3 +62,6 @@ def is_expected(error: BaseException) -> bool:
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
     """Diffusion world models fast enough to train robots in."""
+    if not debug:
+        # zarr writes in several tasks at once: the first failure is our error, the others would add tracebacks.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)

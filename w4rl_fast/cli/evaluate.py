@@ -80,8 +80,9 @@ def world(run: Path, store: Path, episodes: int, as_json: bool) -> None:
     response = measure_response(model, batch, steps=min(5, config.horizon))
     shown = [step for step in (0, 3, 7, 11, 17) if step < config.horizon]
     picture = run / "world-imagined.png"
-    future = batch.frames[:8, model.config.history :]
-    publish(picture, encode_png(beside_real(future, imagined.frames[:8], shown)))
+    some = np.linspace(0, count - 1, min(8, count)).astype(int).tolist()  # by name: every source has its turn
+    future = batch.frames[some, model.config.history :]
+    publish(picture, encode_png(beside_real(future, imagined.frames[some], shown)))
     summary = {
         **dataclasses.asdict(fidelity), "action_response": dataclasses.asdict(response), "picture": str(picture)
     }  # fmt: skip
