@@ -66,17 +66,20 @@ def usage(cubin: bytes) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def table() -> dict[str, dict[str, dict[str, int]]]:
-    """Resources by kernel and architecture, of every op."""
+def table() -> dict[str, Any]:
+    """The release of Triton, and what its compiler gives every kernel of every op on every architecture."""
+    import triton
+
     jobs = {
         f"{op}.{name}": job
         for op in OPS
         for name, job in importlib.import_module(f"w4rl_kernels.{op}.gpu").AHEAD.items()
     }
-    return {
+    kernels = {
         name: {f"sm_{architecture}": vars(compile_for(job, architecture)) for architecture in ARCHITECTURES}
         for name, job in jobs.items()
     }
+    return {"triton": triton.__version__, "kernels": kernels}
 
 
 def main() -> None:
