@@ -17,9 +17,9 @@ PACKAGES = {
 }
 
 # What lies at the bottom of w4rl_fast: every room may stand on it.
-GROUND = {"", "config", "errors", "files", "fit", "measure", "metrics", "progress"}
+GROUND = {"", "config", "errors", "files", "fit", "hub", "measure", "metrics", "progress"}
 REAL = {"tasks", "data"}
-LEARNED = REAL | {"world", "policy"}
+LEARNED = REAL | {"world", "reward", "policy"}
 IMAGINED = LEARNED | {"imagine"}
 JUDGED = IMAGINED | {"truth"}
 REFINED = JUDGED | {"distill", "surrogate", "refine"}
@@ -27,6 +27,7 @@ ROOMS = {
     "tasks": set[str](),
     "data": {"tasks"},
     "world": REAL,
+    "reward": REAL | {"world"},
     "policy": REAL,
     "imagine": LEARNED,
     "truth": IMAGINED,

@@ -140,6 +140,8 @@ class Fit:
             yield f"average/{name}", self.average[name].contiguous()
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 yield f"{key}/{name}", value.contiguous()
+        for name, buffer in self.model.named_buffers():
+            yield f"buffer/{name}", buffer.contiguous()
 
     def _load(self) -> None:
         from safetensors import safe_open
@@ -158,6 +160,8 @@ class Fit:
                 )
             self.step, self._total = int(metadata["step"]), float(metadata["total"])
             with torch.no_grad():
+                for name, buffer in self.model.named_buffers():
+                    buffer.copy_(file.get_tensor(f"buffer/{name}"))
                 for name, parameter in self.named.items():
                     parameter.copy_(file.get_tensor(f"weight/{name}"))
                     self.average[name].copy_(file.get_tensor(f"average/{name}"))

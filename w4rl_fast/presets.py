@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 from w4rl_fast.data.collect import CollectConfig
 from w4rl_fast.data.episode import Schema
+from w4rl_fast.reward.config import RewardConfig
+from w4rl_fast.reward.train import TrainRewardConfig
+from w4rl_fast.tasks import TaskConfig
 from w4rl_fast.world.config import BackboneConfig, NoiseConfig, SamplingConfig, WorldConfig
 from w4rl_fast.world.train import TrainWorldConfig
 
@@ -61,3 +64,9 @@ def world_of(
 
 
 WORLDS: dict[str, Callable[[Schema], TrainWorldConfig]] = {"tiny": tiny, "small": small, "paper": paper}
+
+
+def reward(preset: str, schema: Schema, task: TaskConfig) -> TrainRewardConfig:
+    """A few convolutions for `tiny`; for the larger ones the ResNet-18 that World4RL reports."""
+    network = RewardConfig(image_size=schema.image_size, network="small" if preset == "tiny" else "resnet18")
+    return TrainRewardConfig(reward=network, horizon=task.horizon, task=task.name)

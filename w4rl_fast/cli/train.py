@@ -91,6 +91,48 @@ def world(
     click.echo(f"{run / 'world'}: trained. Go on with:\n  w4rl evaluate world {run} {store}")
 
 
+@train.command()
+@click.argument("store", type=FOLDER)
+@click.option("--run", type=FOLDER, required=True, help="The run: a folder that holds everything.")
+@click.option("--task", help="Which task of the store the run is about.  [default: its only one]")
+@click.option("--preset", type=click.Choice(["tiny", "small", "paper"]), default="tiny", show_default=True)
+@click.option(
+    "--real-only", is_flag=True, help="Learn from real frames only: no world needed, and easily fooled by one."
+)
+@click.option("--weights", type=FOLDER, help="ResNet-18 weights to start from, as safetensors.")
+@click.option("--set", "settings", multiple=True, help="A setting, such as fit.steps=3000 or most_false=0.01.")
+@click.option("--threads", type=int, help="Threads of torch.  [default: physical cores]")
+def reward(
+    store: Path, run: Path, task: str | None, preset: str, real_only: bool, weights: Path | None,
+    settings: tuple[str, ...], threads: int | None,
+) -> None:  # fmt: skip
+    """Train the success classifier (RUN/reward) on real frames and on those of the run's world."""
+    import torch
+
+    from w4rl_fast import presets
+    from w4rl_fast.config import override
+    from w4rl_fast.data import Store
+    from w4rl_fast.reward.train import train_reward
+    from w4rl_fast.run import keep_task, task_of_store
+    from w4rl_fast.world.checkpoint import load_world
+    from w4rl_kernels.threads import physical_cores
+
+    torch.set_num_threads(threads or physical_cores())
+    opened = Store(store)
+    chosen = task_of_store(opened, task)
+    keep_task(run, chosen)
+    config = override(presets.reward(preset, opened.schema, chosen), settings)
+    choice = train_reward(opened, None if real_only else load_world(run), config, run / "reward", weights)
+    click.echo(
+        f"{run / 'reward'}: success is {choice.rule.hits} frame(s) in a row at {choice.rule.threshold:.4g} or above;"
+        f" on {choice.failures} failures and {choice.successes} successes kept apart, real and imagined, it finds"
+        f" {choice.recall:.1%} and errs on {choice.false_positive_rate:.1%}"
+    )
+    if choice.false_positive_rate > config.most_false:
+        click.echo(f"  No rule errs on {config.most_false:.1%} or less: more failing rollouts would help.", err=True)
+    click.echo(f"Go on with:\n  w4rl evaluate reward {run} {store}")
+
+
 def previewer(store: "Store", config: "TrainWorldConfig", folder: Path) -> "Preview":
     """A picture of a few held-out episodes, imagined beside real, whenever a checkpoint is written."""
     import numpy as np

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Split = Literal["train", "held-out"]
+Split = Literal["train", "validation", "held-out"]
 FITTING_ROUNDS = 100
 
 
@@ -28,8 +28,8 @@ class WindowConfig:
     `most` keeps at most so many episodes of a task and source, those of the lowest seeds.
     `sources` and `tasks` give the share of windows each gets; what is left out of a non-empty one gets none, and an
     empty one leaves the shares as they are in the store. `held_out` of the episodes are kept from training, chosen by
-    their names, so that an episode never changes sides when others are added. `resident_mb` bounds the frames that
-    this process holds in memory.
+    their names, so that an episode never changes sides when others are added; `validation` of them are kept from it
+    too, for choices that held-out ones must judge. `resident_mb` bounds the frames that this process holds in memory.
     """
 
     history: int = 4
@@ -39,15 +39,19 @@ class WindowConfig:
     most: dict[str, int] = field(default_factory=dict)
     sources: dict[str, float] = field(default_factory=dict)
     tasks: dict[str, float] = field(default_factory=dict)
-    held_out: float = 0.1
+    held_out: float = 0.15
+    validation: float = 0.0
     split_seed: int = 0
     resident_mb: int = 256
 
     def __post_init__(self) -> None:
         if self.history < 1 or self.future < 0:
             raise ValueError(f"history={self.history}, future={self.future}: at least one and zero observations")
-        if not 0 <= self.held_out < 1:
-            raise ValueError(f"held_out={self.held_out}: a share of the episodes, 0 or more and below 1")
+        if min(self.held_out, self.validation) < 0 or self.held_out + self.validation >= 1:
+            raise ValueError(
+                f"held_out={self.held_out}, validation={self.validation}: shares of the episodes, 0 or more, together "
+                "below 1"
+            )
         if self.resident_mb < 1:
             raise ValueError(f"resident_mb={self.resident_mb}: at least 1 MB")
 
@@ -88,7 +92,10 @@ class Windows:
                 rule=f"it holds no window with {config.future} future observation(s)",
                 remedy="Collect more episodes, or change held_out, split_seed or future",
             )
-        self._chances = np.cumsum(fit_shares(store, self.episodes, self.counts, config))
+        chances = fit_shares(store, self.episodes, self.counts, config)
+        drawn = chances > 0
+        self.episodes, self.starts, self.counts = self.episodes[drawn], self.starts[drawn], self.counts[drawn]
+        self._chances = np.cumsum(chances[drawn])
         self._arrays = open_arrays(store, config)
 
     def __len__(self) -> int:
@@ -107,11 +114,19 @@ class Windows:
 
     def in_order(self, size: int, *, dtype: "torch.dtype | None" = None) -> Iterator[Batch]:
         """Every window once, in the order of the store; the last batch may be smaller."""
-        ends = np.cumsum(self.counts)
+        chosen, present = self.places()
         for first in range(0, len(self), size):
-            at = np.arange(first, min(first + size, len(self)))
-            chosen = np.searchsorted(ends, at, side="right")
-            yield self.gather(chosen, at - (ends - self.counts)[chosen], dtype=dtype)
+            yield self.gather(chosen[first : first + size], present[first : first + size], dtype=dtype)
+
+    def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What `gather` takes, for every window in the order of the store."""
+        chosen = np.repeat(np.arange(len(self.episodes)), self.counts)
+        return chosen, np.arange(len(self)) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
+
+    def successes(self) -> NDArray[np.bool_]:
+        """Whether the present of each window shows success, in the order of the store."""
+        chosen, present = self.places()
+        return np.asarray(self._arrays["success"].array[self.starts[chosen] + present])
 
     def gather(
         self,
@@ -174,7 +189,9 @@ def side(store: Episodes, episode: int, config: WindowConfig) -> Split:
     """The side of an episode, from its name alone."""
     name = f"{config.split_seed}/{store.keys[episode]}".encode()
     draw = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()) / 2**64
-    return "held-out" if draw < config.held_out else "train"
+    if draw < config.held_out:
+        return "held-out"
+    return "validation" if draw < config.held_out + config.validation else "train"
 
 
 def fit_shares(

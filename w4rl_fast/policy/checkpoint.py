@@ -1,42 +1,23 @@
-"""A policy on disk: safetensors and JSON, never pickle."""
+"""The policy of a run on disk."""
 
 import hashlib
 from pathlib import Path
 
-from w4rl_fast.config import load_config, save_config
 from w4rl_fast.errors import UserError
-from w4rl_fast.files import publish
-from w4rl_fast.policy.gaussian import GaussianPolicy, PolicyConfig
+from w4rl_fast.hub import write_model
+from w4rl_fast.policy.gaussian import GaussianPolicy
 
-WEIGHTS, CONFIG = "policy.safetensors", "config.json"
+WEIGHTS = GaussianPolicy.weights_file
 
 
 def save_policy(folder: Path, policy: GaussianPolicy) -> None:
-    """Write the policy into a folder, weights last: a folder with weights is complete."""
-    from safetensors.torch import save
-
-    folder.mkdir(parents=True, exist_ok=True)
-    save_config(folder / CONFIG, policy.config)
-    state = {name: tensor.contiguous().cpu() for name, tensor in policy.state_dict().items()}
-    publish(folder / WEIGHTS, save(state))
+    """Write the two files of `GaussianPolicy.save_pretrained`, without a model card."""
+    write_model(folder, policy)
 
 
 def load_policy(run: Path) -> GaussianPolicy:
     """Load the policy of a run (RUN/policy), or from the folder itself."""
-    from safetensors.torch import load
-
-    folder = policy_folder(run)
-    policy = GaussianPolicy(load_config(folder / CONFIG, PolicyConfig))
-    try:
-        state = load((folder / WEIGHTS).read_bytes())
-        policy.load_state_dict(state)
-    except Exception as error:
-        raise UserError(
-            f"policy {folder / WEIGHTS}",
-            rule=f"its weights do not fit its config: {str(error).splitlines()[0]}",
-            remedy="Train the policy again, or restore the file from a copy",
-        ) from error
-    return policy.eval()
+    return GaussianPolicy.from_pretrained(policy_folder(run))
 
 
 def policy_digest(run: Path) -> str:

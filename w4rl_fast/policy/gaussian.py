@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from w4rl_fast.hub import HubModel
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyConfig:
@@ -34,9 +36,12 @@ class PolicyConfig:
             )
 
 
-class GaussianPolicy(nn.Module):
+class GaussianPolicy(HubModel, tags=["robotics", "policy"]):
     """Frames (B, T, 3, H, W) in [-1, 1] and proprioception (B, T, P) to mean and deviation (B, A) of the action."""
 
+    config: PolicyConfig
+    config_class = PolicyConfig
+    weights_file = "policy.safetensors"
     proprio_mean: Tensor
     proprio_std: Tensor
 

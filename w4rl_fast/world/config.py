@@ -1,7 +1,7 @@
 """What a world model is made of."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +25,43 @@ class BackboneConfig:
                 f"widths {self.widths}, depths {self.depths}, attention {self.attention}: one of each a level"
             )
 
+    @property
+    def width(self) -> int:
+        """Channels of a position on the first level."""
+        return self.widths[0]
+
+    @property
+    def unit(self) -> int:
+        """Pixels a side that make one position of the deepest level."""
+        return int(self.patch * 2 ** (len(self.widths) - 1))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransformerConfig:
+    """A transformer over patches: `patch` x `patch` pixels of all pictures together make one token.
+
+    A token narrower than the 3 * patch * patch numbers it has to paint cannot paint every patch.
+    """
+
+    patch: int = 6
+    width: int = 128
+    depth: int = 6
+    heads: int = 4
+    expansion: int = 4
+    condition_dim: int = 128
+
+    def __post_init__(self) -> None:
+        if min(self.patch, self.width, self.depth, self.heads, self.expansion) < 1 or self.width % self.heads:
+            raise ValueError(
+                f"patch={self.patch}, width={self.width}, depth={self.depth}, heads={self.heads},"
+                f" expansion={self.expansion}: at least 1 each, and a width that the heads divide"
+            )
+
+    @property
+    def unit(self) -> int:
+        """Pixels a side that make one token."""
+        return self.patch
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoiseConfig:
@@ -46,15 +83,28 @@ class NoiseConfig:
     sigma_max: float = 20.0
 
 
+SamplerName = Literal["euler", "heun", "EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingConfig:
-    """How a frame is drawn: sampler, number of steps from sigma_max, and rounding to 8 bits after each step."""
+    """How a frame is drawn: sampler, number of steps from sigma_max, and rounding to 8 bits after each step.
 
-    sampler: Literal["euler", "heun"] = "euler"
+    A capitalised sampler is a scheduler of diffusers, for which `scheduler` holds further arguments of its class.
+    """
+
+    sampler: SamplerName = "euler"
     steps: int = 3
     sigma_min: float = 0.02
     sigma_max: float = 5.0
     round_to_bytes: bool = True
+    scheduler: dict[str, int | float | bool | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.sampler not in get_args(SamplerName):
+            raise ValueError(f"sampler={self.sampler!r}: one of {', '.join(get_args(SamplerName))}")
+        if self.scheduler and self.sampler in ("euler", "heun"):
+            raise ValueError(f"scheduler={self.scheduler}: {self.sampler} is no scheduler of diffusers")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +114,8 @@ class WorldConfig:
     `anchor`: the network predicts the difference to the episode's first frame, which it also sees. This assumes a
     camera that stands still and an episode that begins with everything in view; where that holds, a small network
     need not repaint what never changes. Leave it off for moving cameras.
+
+    `transformer`, where it is given, takes the place of the U-Net that `backbone` describes.
     """
 
     image_size: int
@@ -74,13 +126,19 @@ class WorldConfig:
     bins: int = 21
     proprio_maps: int = 8
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    transformer: TransformerConfig | None = None
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
-        unit = self.backbone.patch * 2 ** (len(self.backbone.widths) - 1)
-        if self.image_size % unit:
+        network = self.network
+        if self.image_size % network.unit:
             raise ValueError(
-                f"image_size={self.image_size}: patch {self.backbone.patch} and {len(self.backbone.widths)} levels "
-                f"need a multiple of {unit}"
+                f"image_size={self.image_size}: patch {network.patch} of {type(network).__name__} needs a multiple of"
+                f" {network.unit}"
             )
+
+    @property
+    def network(self) -> BackboneConfig | TransformerConfig:
+        """The backbone that is built."""
+        return self.transformer or self.backbone

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from w4rl_fast.hub import HubModel
 from w4rl_fast.world.config import WorldConfig
 from w4rl_fast.world.denoiser import NoiseEmbedding, scales, spread
+from w4rl_fast.world.dit import DiT
 from w4rl_fast.world.proprio import ProprioHead
-from w4rl_fast.world.sampler import SAMPLERS, karras_sigmas
+from w4rl_fast.world.sampler import karras_sigmas, sampler_of
 from w4rl_fast.world.unet import UNet
 from w4rl_kernels.two_hot import embed
 
@@ -45,14 +47,18 @@ def waves(x: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)
 
 
-class WorldModel(nn.Module):
-    """An EDM denoiser on a U-Net, and a vector head that says where the robot will be."""
+class WorldModel(HubModel, tags=["robotics", "world-model", "diffusion"]):
+    """An EDM denoiser on a U-Net or a transformer, and a vector head that says where the robot will be."""
+
+    config: WorldConfig
+    config_class = WorldConfig
+    weights_file = "world.safetensors"
 
     def __init__(self, config: WorldConfig) -> None:
         super().__init__()
         self.config = config
-        dim, features = config.backbone.condition_dim, 4 * OCTAVES * config.proprio_dim
-        self.side = config.image_size // config.backbone.patch
+        dim, features = config.network.condition_dim, 4 * OCTAVES * config.proprio_dim
+        self.side = config.image_size // config.network.patch
         self.grid = min(self.side, COARSEST)
         self.noise = NoiseEmbedding(dim)
         self.actions = nn.Parameter(torch.randn(config.history * config.action_dim, config.bins, dim) * 0.1)
@@ -60,11 +66,20 @@ class WorldModel(nn.Module):
         self.maps = nn.Linear(features, config.proprio_maps * self.grid**2)
         self.condition = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         inputs = 3 * (config.history + 1 + config.anchor)
-        self.unet = UNet(config.backbone, inputs, 3, config.proprio_maps)
+        if config.transformer is None:
+            self.unet = UNet(config.backbone, inputs, 3, config.proprio_maps)
+        else:
+            self.dit = DiT(config.transformer, self.side, inputs, 3, config.proprio_maps)
         self.head = ProprioHead(config.image_size, config.action_dim, config.proprio_dim, config.history)
         self.sigmas = karras_sigmas(
             config.sampling.steps, sigma_min=config.sampling.sigma_min, sigma_max=config.sampling.sigma_max
         )
+        self.sampler = sampler_of(config.sampling)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """What paints: pictures (B, C, S, S), condition (B, E) and maps (B, M, side, side) to (B, 3, S, S)."""
+        return self.unet if self.config.transformer is None else self.dit
 
     def denoise(self, noisy: Tensor, sigma: Tensor, context: Context, next_proprio: Tensor) -> Tensor:
         """The clean target (B, 3, S, S) behind a noisy one at levels sigma (B,)."""
@@ -85,7 +100,7 @@ class WorldModel(nn.Module):
         maps = self.maps(place).unflatten(1, (config.proprio_maps, self.grid, self.grid))
         if self.grid < self.side:
             maps = F.interpolate(maps, size=(self.side, self.side), mode="nearest")
-        return self.unet(torch.cat(pictures, dim=1), condition, maps)
+        return self.backbone(torch.cat(pictures, dim=1), condition, maps)
 
     def to_target(self, frame: Tensor, context: Context) -> Tensor:
         """What the denoiser predicts for a frame: the frame itself, or half its difference to the anchor."""
@@ -111,7 +126,7 @@ class WorldModel(nn.Module):
                 target = self.to_target(round_to_bytes(self.to_frame(target, context)), context)
             return target
 
-        target = SAMPLERS[sampling.sampler](denoise, noise * self.start_std, self.sigmas)
+        target = self.sampler(denoise, noise * self.start_std, self.sigmas)
         return round_to_bytes(self.to_frame(target, context)), next_proprio
 
     @property

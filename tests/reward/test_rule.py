@@ -1,0 +1,82 @@
+"""When the classifier may say success, and what its numbers mean."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from w4rl_fast.reward.config import Rule
+from w4rl_fast.reward.rule import calibrate, choose_rule, says_success, sigmoid
+
+
+def test_hits_have_to_follow_each_other() -> None:
+    said = np.array([[0.9, 0.1, 0.9, 0.1], [0.1, 0.9, 0.9, 0.1], [0.1, 0.1, 0.1, 0.9], [0.9, 0.9, 0.1, 0.1]])
+    assert says_success(said, Rule(threshold=0.8, hits=1)).tolist() == [True] * 4
+    assert says_success(said, Rule(threshold=0.8, hits=2)).tolist() == [False, True, False, True]
+    assert says_success(said, Rule(threshold=0.9, hits=2)).tolist() == [False, True, False, True]
+    assert says_success(said, Rule(threshold=0.95, hits=1)).tolist() == [False] * 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.05, 0.95), st.integers(1, 3))
+def test_a_stricter_rule_never_finds_more(seed: int, threshold: float, hits: int) -> None:
+    said = np.random.default_rng(seed).random((50, 8))
+    loose = says_success(said, Rule(threshold=threshold, hits=hits))
+    for stricter in (Rule(threshold=threshold, hits=hits + 1), Rule(threshold=(1 + threshold) / 2, hits=hits)):
+        assert not (says_success(said, stricter) & ~loose).any()
+
+
+def overlapping(rng: np.random.Generator, count: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    real = rng.random(count) < 0.5
+    said = rng.beta(2, 5, (count, 10))
+    said[real, 6:] = rng.beta(6, 2, (int(real.sum()), 4))
+    return said, real
+
+
+def test_the_chosen_rule_keeps_to_the_rate_in_every_group_and_finds_the_most() -> None:
+    rng = np.random.default_rng(0)
+    groups = [overlapping(rng), overlapping(rng)]
+    choice = choose_rule(groups, most_false=0.02)
+    rates = [says_success(said, choice.rule)[~real].mean() for said, real in groups]
+    assert max(rates) == pytest.approx(choice.false_positive_rate)
+    assert choice.false_positive_rate <= 0.02
+    assert choice.recall == min(says_success(said, choice.rule)[real].mean() for said, real in groups)
+    for threshold in np.linspace(0.05, 0.95, 19):
+        for hits in (1, 2, 3):
+            other = Rule(threshold=float(threshold), hits=hits)
+            if max(says_success(said, other)[~real].mean() for said, real in groups) <= 0.02:
+                assert min(says_success(said, other)[real].mean() for said, real in groups) <= choice.recall + 0.02
+    assert choice.failures + choice.successes == 800
+
+
+def test_where_no_rule_is_strict_enough_the_strictest_says_so() -> None:
+    said, real = np.ones((40, 5)), np.arange(40) < 20
+    choice = choose_rule([(said, real)], most_false=0.02)
+    assert choice.false_positive_rate == 1.0
+
+
+def test_between_separable_groups_the_threshold_lies_in_the_middle() -> None:
+    real = np.arange(40) < 20
+    said = np.where(real[:, None], 0.9, 0.1).repeat(6, 1)
+    assert choose_rule([(said, real)], most_false=0.02).rule.threshold == pytest.approx(0.5, abs=0.05)
+
+
+def test_calibration_finds_the_log_odds() -> None:
+    rng = np.random.default_rng(1)
+    odds = rng.normal(-1, 2, 200_000)
+    real = rng.random(odds.shape) < sigmoid(odds)
+    scale, shift = calibrate((odds - 0.7) / 3, real)  # what a network says that is three times too timid, and too low
+    assert (scale, shift) == (pytest.approx(3, rel=0.03), pytest.approx(0.7, abs=0.05))
+
+
+def test_calibration_of_what_can_be_told_apart_stays_finite() -> None:
+    logits = np.concatenate([np.full(50, -8.0), np.full(50, 8.0)])
+    scale, shift = calibrate(logits, logits > 0)
+    assert np.isfinite([scale, shift]).all()
+    assert scale > 0
+
+
+@pytest.mark.parametrize("wrong", [{"threshold": 0.0}, {"threshold": 1.0}, {"hits": 0}])
+def test_a_rule_that_cannot_be_is_refused(wrong) -> None:
+    with pytest.raises(ValueError, match="threshold"):
+        Rule(**wrong)
