@@ -165,7 +165,7 @@ def test_an_action_is_held_for_its_repeats():
 
 
 @pytest.mark.parametrize("name", ["push-v3", "pick-place-v3"])
-def test_proprioception_is_the_hand_and_the_gripper_and_never_an_object(name):
+def test_proprioception_is_hand_gripper_and_command_and_never_an_object(name):
     task = task_of(name)
     observation = task.reset(4)
     for step in range(6):
@@ -174,6 +174,7 @@ def test_proprioception_is_the_hand_and_the_gripper_and_never_an_object(name):
         opening = np.linalg.norm(data.body("rightclaw").xpos - data.body("leftclaw").xpos) / 0.1
         np.testing.assert_array_equal(observation.proprio[:3], hand.astype(np.float32))
         assert observation.proprio[3] == np.float32(np.clip(opening, 0, 1))
+        np.testing.assert_array_equal(observation.proprio[4:], data.mocap_pos[0].astype(np.float32))
         observation = task.step(np.array([0.3, 0.2, -0.4, 1 if step > 2 else -1], np.float32))
 
 

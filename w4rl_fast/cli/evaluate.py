@@ -3,11 +3,19 @@
 import dataclasses
 import functools
 import json
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from w4rl_fast.data import Store
+    from w4rl_fast.truth.failure import FailureFidelity, Mistake
+
 FOLDER = click.Path(path_type=Path)
+RESPONSE_STEPS = 5
+"""Steps over which the response to other actions is measured."""
 
 
 @click.group()
@@ -54,48 +62,159 @@ def policy(run: Path, episodes: int, workers: int, first_seed: int | None, as_js
 @evaluate.command()
 @click.argument("run", type=FOLDER)
 @click.argument("store", type=FOLDER)
-@click.option("--episodes", default=100, show_default=True, help="Held-out episodes, at most.")
+@click.option("--episodes", type=click.IntRange(1), default=100, show_default=True, help="Held-out episodes, at most.")
+@click.option("--horizon", type=click.IntRange(1), help="Steps to imagine.  [default: as in training]")
+@click.option("--start", type=click.IntRange(0), help="Row of the present.  [default: 1, or 0 in short episodes]")
+@click.option(
+    "--simulated",
+    type=click.IntRange(1),
+    default=24,
+    show_default=True,
+    help="Held-out episodes whose starts are given other actions, in the world and in the simulator.",
+)
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes of the simulator.")
+@click.option(
+    "--feature-net",
+    "feature_nets",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="A network for fid, fvd or lpips: TorchScript or .pt2. Such a file is code: give what you trust.",
+)
 @click.option("--json", "as_json", is_flag=True)
-def world(run: Path, store: Path, episodes: int, as_json: bool) -> None:
-    """Roll the world of RUN out over held-out episodes of STORE, open loop, and say how far it can be believed."""
-    import numpy as np
+@click.pass_context
+def world(
+    ctx: click.Context,
+    run: Path,
+    store: Path,
+    episodes: int,
+    horizon: int | None,
+    start: int | None,
+    simulated: int,
+    workers: int,
+    feature_nets: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Roll the world of RUN out over held-out episodes of STORE, open loop, and say how far it can be believed.
 
+    Writes RUN/world-fidelity.json, and RUN/world.html to look at.
+    """
     from w4rl_fast.config import load_config
     from w4rl_fast.data import Store
-    from w4rl_fast.files import publish
-    from w4rl_fast.report.imagined import beside_real
-    from w4rl_fast.report.png import encode_png
-    from w4rl_fast.truth.fidelity import measure_fidelity, measure_response
+    from w4rl_fast.report import world as report
+    from w4rl_fast.report.failure import failure_figures, failure_section
+    from w4rl_fast.report.response import action_response
+    from w4rl_fast.truth.features import load_networks
+    from w4rl_fast.truth.held_out import held_out
+    from w4rl_fast.truth.open_loop import judge_world
+    from w4rl_fast.truth.response import measure_response
     from w4rl_fast.world.checkpoint import load_world
-    from w4rl_fast.world.rollout import roll_out
-    from w4rl_fast.world.train import TrainWorldConfig, held_out_windows
+    from w4rl_fast.world.train import TrainWorldConfig
 
-    model = load_world(run)
+    model, opened = load_world(run), Store(store)
     config = load_config(run / "world" / "train.json", TrainWorldConfig)
-    windows = held_out_windows(Store(store), config)
-    count = min(episodes, len(windows.episodes))
-    batch = windows.gather(np.arange(count), np.zeros(count, np.int64))
-    imagined = roll_out(model, batch)
-    fidelity = measure_fidelity(batch, imagined, model.config.history)
-    response = measure_response(model, batch, steps=min(5, config.horizon))
-    shown = [step for step in (0, 3, 7, 11, 17) if step < config.horizon]
-    picture = run / "world-imagined.png"
-    some = np.linspace(0, count - 1, min(8, count)).astype(int).tolist()  # by name: every source has its turn
-    future = batch.frames[some, model.config.history :]
-    publish(picture, encode_png(beside_real(future, imagined.frames[some], shown)))
+    steps = horizon or config.horizon
+    networks = load_networks(feature_nets)
+    held = held_out(opened, config, horizon=steps, episodes=episodes, start=start)
+    starts = held_out(opened, config, horizon=min(RESPONSE_STEPS, steps), episodes=simulated, start=0)
+    if steps > config.horizon:
+        click.echo(f"warning: horizon {steps} is beyond the {config.horizon} steps of training", err=True)
+    verdict = judge_world(model, held, networks=networks)
+    response, imagined, real = measure_response(model, starts, opened, workers=workers)
     summary = {
-        **dataclasses.asdict(fidelity), "action_response": dataclasses.asdict(response), "picture": str(picture)
-    }  # fmt: skip
-    publish(run / "world-fidelity.json", json.dumps(summary, indent=1).encode())
+        **dataclasses.asdict(verdict.overall),
+        **verdict.features,
+        "start": held.start,
+        "by_source": {source: dataclasses.asdict(each) for source, each in verdict.by_source.items()},
+        "action_response": dataclasses.asdict(response),
+    }
+    figures = report.headline_figures(verdict.overall, response)
+    obeying = action_response(response, imagined, real, starts.infos)
+    sections = [report.curves(verdict), obeying, report.by_source(verdict)]
+    if (judged := failures_of(run, opened)) is not None:
+        fidelity, mistakes = judged
+        summary["failure_fidelity"] = dataclasses.asdict(fidelity)
+        figures += failure_figures(fidelity)
+        sections.append(failure_section(fidelity, mistakes))
+    whole = report.write_world_report(run, verdict, figures, sections, summary, command_line(ctx))
+    click.echo(json.dumps(whole) if as_json else report.in_words(verdict, response, run))
+
+
+@evaluate.command()
+@click.argument("run", type=FOLDER)
+@click.argument("store", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_context
+def reward(ctx: click.Context, run: Path, store: Path, as_json: bool) -> None:
+    """Read held-out episodes of STORE with the classifier of RUN, as they were and as its world imagines them.
+
+    Writes RUN/reward-quality.json, and RUN/reward.html to look at.
+    """
+    from w4rl_fast.config import load_config
+    from w4rl_fast.data import Store
+    from w4rl_fast.report import classifier as report
+    from w4rl_fast.reward import load_reward
+    from w4rl_fast.reward.rows import RealRows
+    from w4rl_fast.reward.train import TrainRewardConfig, windows_of
+    from w4rl_fast.truth.classifier import judge_reading
+
+    (model, rule), opened = load_reward(run), Store(store)
+    config = load_config(run / "reward" / "train.json", TrainRewardConfig)
+    quality = judge_reading(model, rule, RealRows(windows_of(opened, config, "held-out")))
+    summary = dataclasses.asdict(quality)
+    sections = [report.calibration_section(quality.calibration, rule)]
+    if (audit := failures_of(run, opened)) is not None:
+        fidelity, mistakes = audit
+        summary["failure_fidelity"] = dataclasses.asdict(fidelity)
+        sections.append(report.audit_section(fidelity, mistakes))
+    whole = report.write_reward_report(run, quality, sections, summary, command_line(ctx))
     if as_json:
-        click.echo(json.dumps(summary))
+        click.echo(json.dumps(whole))
         return
-    click.echo(f"{fidelity.episodes} held-out episodes, open loop\nstep   PSNR  moving  repeat  hand error")
-    for step in shown:
-        row = (fidelity.psnr[step], fidelity.psnr_moving[step], fidelity.psnr_moving_repeat[step])
-        decibels = "  ".join(f"{value:6.1f}" for value in row)
-        click.echo(f"{step + 1:4d} {decibels}  {100 * fidelity.proprio_error_m[step]:7.2f} cm")
-    for name in ("correlation", "shuffled", "ignored"):
-        values = " ".join(f"{value:.3f}" for value in getattr(response, name))
-        click.echo(f"action response over {response.steps} steps, {name}: {values}")
-    click.echo(str(picture))
+    click.echo(f"{quality.frames} held-out frames: precision {quality.precision:.3f}, recall {quality.recall:.3f}")
+    click.echo(f"failing episodes called success: {quality.false_positives}\nsuccesses found: {quality.found}")
+    if audit is not None:
+        click.echo(in_words(audit[0]))
+    click.echo(str(whole["page"]))
+
+
+def failures_of(run: Path, store: "Store") -> "tuple[FailureFidelity, list[Mistake]] | None":
+    """What world and classifier of a run make of held-out episodes together; None while one of them is missing."""
+    from w4rl_fast.config import load_config
+    from w4rl_fast.reward import load_reward
+    from w4rl_fast.reward.checkpoint import WEIGHTS
+    from w4rl_fast.reward.train import TrainRewardConfig
+    from w4rl_fast.truth.failure import measure_failure, replay
+    from w4rl_fast.truth.held_out import held_out
+    from w4rl_fast.world.checkpoint import load_world
+    from w4rl_fast.world.train import TrainWorldConfig
+
+    if not (run / "reward" / WEIGHTS).exists() or not (run / "world").exists():
+        return None
+    model, rule = load_reward(run)
+    config = load_config(run / "world" / "train.json", TrainWorldConfig)
+    horizon = load_config(run / "reward" / "train.json", TrainRewardConfig).horizon
+    held = held_out(store, config, horizon=horizon, episodes=len(store), start=0)
+    replays = replay(load_world(run), model, rule, held)
+    return measure_failure(replays, rule), replays.mistakes
+
+
+def in_words(fidelity: "FailureFidelity") -> str:
+    each = fidelity.imagined
+    return (
+        f"outcomes of {each.n} replays ({fidelity.over}) agree in {each.agreement:.1%}: {each.false_successes} of"
+        f" {each.true_failures + each.false_successes} failures read as success,"
+        f" {each.false_failures} of {each.true_successes + each.false_failures} successes as failure"
+    )
+
+
+def command_line(ctx: click.Context) -> str:
+    """The command as it was given, without what was left at its default."""
+    words = ctx.command_path.split()
+    for parameter in ctx.command.params:
+        given, name = ctx.params.get(parameter.name or ""), parameter.opts[-1]
+        if ctx.get_parameter_source(parameter.name or "") is not click.core.ParameterSource.COMMANDLINE:
+            continue
+        for value in given if isinstance(given, tuple) else [given]:
+            option = [name] if isinstance(parameter, click.Option) else []
+            words += option if value is True else [*option, str(value)]
+    return shlex.join(words)

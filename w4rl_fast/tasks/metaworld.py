@@ -20,13 +20,14 @@ MOVED_AT_RESET = ("body_pos", "body_quat", "geom_pos", "geom_quat", "site_pos")
 
 
 class MetaWorldTask:
-    """One Meta-World environment. Actions move the hand (x, y, z) and close the gripper; proprioception is the hand's
-    position in metres and the opening of the gripper, 0 to 1.
+    """One Meta-World environment. Actions move the hand (x, y, z) and close the gripper; proprioception is where
+    the hand is (m), the opening of the gripper (0 to 1), and where the hand is commanded to be (m): each action moves
+    the command, which runs ahead of a hand that is blocked, and nothing else would say how far.
     """
 
     action_low = (-1.0, -1.0, -1.0, -1.0)
     action_high = (1.0, 1.0, 1.0, 1.0)
-    proprio_dim = 4
+    proprio_dim = 7
 
     def __init__(self, config: TaskConfig, expert_gain: float = 1.0) -> None:
         steps = config.horizon * config.action_repeat
@@ -96,7 +97,8 @@ class MetaWorldTask:
 
     def _observe(self, *, success: bool) -> Observation:
         assert self._row is not None
-        return Observation(self.render(self.config.image_size), self._row[:4].astype(np.float32), success)
+        proprio = np.concatenate([self._row[:4], self._env.data.mocap_pos[0]]).astype(np.float32)
+        return Observation(self.render(self.config.image_size), proprio, success)
 
     def _markers(self) -> list[Marker]:
         if not self._shows_goal:
