@@ -94,7 +94,9 @@ def measure(name: str, precision: str) -> dict[str, Any]:
     exact, plain = step_of(make(name, torch.float32)), step_of(make(name, DTYPES[precision]))
     model = make(name, DTYPES[precision]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     last, rows = step_of(model), []
-    compiled = torch.compile(step_of(make(name, DTYPES[precision])), dynamic=False, options={"freezing": True})
+    compiled = torch.compile(
+        step_of(make(name, DTYPES[precision])), dynamic=False, fullgraph=True, options={"freezing": True}
+    )
     for batch in BATCHES:
         tensors = inputs(model, batch)
         steps = {"eager": plain, "eager, channels last": last}

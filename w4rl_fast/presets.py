@@ -1,13 +1,14 @@
 """Presets: functions that return a full config."""
 
+import dataclasses
 from collections.abc import Callable
 
 from w4rl_fast.data.collect import CollectConfig
 from w4rl_fast.data.episode import Schema
+from w4rl_fast.data.store import Store
 from w4rl_fast.reward.config import RewardConfig
 from w4rl_fast.reward.train import TrainRewardConfig
-from w4rl_fast.tasks import TaskConfig
-from w4rl_fast.world.config import BackboneConfig, NoiseConfig, SamplingConfig, WorldConfig
+from w4rl_fast.world.config import BackboneConfig, NoiseConfig, SamplingConfig, TransformerConfig, WorldConfig
 from w4rl_fast.world.train import TrainWorldConfig
 
 
@@ -29,6 +30,14 @@ def tiny(schema: Schema) -> TrainWorldConfig:
     noise = NoiseConfig(sigma_data=0.12, skip=False, offset=0.0, mean_log=-0.3, std_log=1.2)
     sampling = SamplingConfig(steps=3, sigma_min=0.3, sigma_max=5.0)
     return TrainWorldConfig(world=world_of(schema, backbone, noise, sampling, anchor=True))
+
+
+def tiny_dit(schema: Schema) -> TrainWorldConfig:
+    """The transformer in the place of the tiny U-Net."""
+    unet = tiny(schema)
+    patch = next((p for p in (6, 8, 5, 4) if schema.image_size % p == 0), 1)
+    network = TransformerConfig(patch=patch, width=192 if patch == 8 else 128)
+    return dataclasses.replace(unet, world=dataclasses.replace(unet.world, transformer=network))
 
 
 def small(schema: Schema) -> TrainWorldConfig:
@@ -63,10 +72,16 @@ def world_of(
     )
 
 
-WORLDS: dict[str, Callable[[Schema], TrainWorldConfig]] = {"tiny": tiny, "small": small, "paper": paper}
+WORLDS: dict[str, Callable[[Schema], TrainWorldConfig]] = {
+    "tiny": tiny,
+    "tiny-dit": tiny_dit,
+    "small": small,
+    "paper": paper,
+}
 
 
-def reward(preset: str, schema: Schema, task: TaskConfig) -> TrainRewardConfig:
-    """A few convolutions for `tiny`; for the larger ones the ResNet-18 that World4RL reports."""
-    network = RewardConfig(image_size=schema.image_size, network="small" if preset == "tiny" else "resnet18")
-    return TrainRewardConfig(reward=network, horizon=task.horizon, task=task.name)
+def reward(preset: str, store: Store, task: str) -> TrainRewardConfig:
+    """A few convolutions for `tiny`; for the larger ones the ResNet-18 that World4RL reports. Replays are whole."""
+    network = RewardConfig(image_size=store.schema.image_size, network="small" if preset == "tiny" else "resnet18")
+    longest = max(length for length, info in zip(store.lengths, store.infos, strict=True) if info.task == task)
+    return TrainRewardConfig(reward=network, horizon=longest - 1, task=task)

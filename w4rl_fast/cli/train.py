@@ -66,7 +66,7 @@ def policy(
 @click.argument("store", type=FOLDER)
 @click.option("--run", type=FOLDER, required=True, help="The run: a folder that holds everything.")
 @click.option("--task", help="Which task of the store the run is about.  [default: its only one]")
-@click.option("--preset", type=click.Choice(["tiny", "small", "paper"]), default="tiny", show_default=True)
+@click.option("--preset", type=click.Choice(["tiny", "tiny-dit", "small", "paper"]), default="tiny", show_default=True)
 @click.option("--set", "settings", multiple=True, help="A setting, such as denoiser.steps=8000 or world.anchor=false.")
 @click.option("--threads", type=int, help="Threads of torch.  [default: physical cores]")
 def world(
@@ -121,7 +121,7 @@ def reward(
     opened = Store(store)
     chosen = task_of_store(opened, task)
     keep_task(run, chosen)
-    config = override(presets.reward(preset, opened.schema, chosen), settings)
+    config = override(presets.reward(preset, opened, chosen.name), settings)
     choice = train_reward(opened, None if real_only else load_world(run), config, run / "reward", weights)
     click.echo(
         f"{run / 'reward'}: success is {choice.rule.hits} frame(s) in a row at {choice.rule.threshold:.4g} or above;"

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from w4rl_fast.data.windows import Batch
 from w4rl_fast.world.denoiser import draw_sigma, scales, spread
-from w4rl_fast.world.model import Context, WorldModel
+from w4rl_fast.world.model import Context, WorldModel, shifted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,16 +28,37 @@ def context_of(batch: Batch, history: int, first: int = 0) -> Context:
     return Context(batch.frames[:, window], batch.proprio[:, window], batch.actions[:, window], batch.anchor)
 
 
-def denoising_loss(model: WorldModel, batch: Batch, disturbance: Disturbance, generator: torch.Generator) -> Tensor:
-    """Squared error of the backbone's output at random noise levels; windows hold one future observation."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OwnRollouts:
+    """Windows whose history the world has imagined itself, so that it learns to mend its own mistakes.
+
+    They are `share` of a batch from `start` of the training on (a world that is not good yet learns nothing from its
+    rollouts), and up to `steps` long.
+    """
+
+    share: float = 0.5
+    start: float = 0.6
+    steps: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1 or not 0 <= self.start <= 1 or self.steps < 1:
+            raise ValueError(f"share={self.share}, start={self.start}, steps={self.steps}: shares, and at least a step")
+
+
+def denoising_loss(
+    model: WorldModel,
+    context: Context,
+    frame: Tensor,
+    place: Tensor,
+    disturbance: Disturbance,
+    generator: torch.Generator,
+) -> Tensor:
+    """Squared error of the backbone's output at random noise levels, where (frame, place) follow the context."""
     config = model.config
-    history = config.history
-    clean = context_of(batch, history)
-    noise = torch.randn(clean.frames.shape, generator=generator)
+    noise = torch.randn(context.frames.shape, generator=generator)
     strength = disturbance.frames * torch.rand(len(noise), 1, 1, 1, 1, generator=generator)
-    context = clean._replace(frames=clean.frames + strength * noise)
-    target = model.to_target(batch.frames[:, history], context)
-    place = batch.proprio[:, history]
+    context = context._replace(frames=context.frames + strength * noise)
+    target = model.to_target(frame, context)
     place = place + disturbance.proprio * model.head.std * torch.randn(place.shape, generator=generator)
     sigma = draw_sigma(torch.rand(len(target), generator=generator), config.noise)
     offset = config.noise.offset * torch.randn(len(target), 3, 1, 1, generator=generator)
@@ -46,6 +67,31 @@ def denoising_loss(model: WorldModel, batch: Batch, disturbance: Disturbance, ge
     out = model.network(noisy * spread(c.into), c.noise, context, place)
     wanted = (target - spread(c.skip) * noisy) / spread(c.out)
     return (out.float() - wanted).square().mean()
+
+
+@torch.no_grad()
+def imagine_history(
+    model: WorldModel, batch: Batch, steps: int, imagined: int, generator: torch.Generator
+) -> tuple[Context, Tensor]:
+    """The context `steps` after the present of each window, imagined in one sampling step each for the last `imagined`
+    windows and real for the others; and the place (B, P) that is to follow, predicted or real.
+    """
+    history = model.config.history
+    real = context_of(batch, history, steps)
+    place = batch.proprio[:, history + steps]
+    if not imagined or not steps:
+        return real, place
+    own = Context(*(part[-imagined:] for part in context_of(batch, history)))
+    scene = model.head.look(own.anchor)
+    actions = batch.actions[-imagined:]
+    for step in range(steps):
+        own = own._replace(actions=actions[:, step : step + history])
+        noise = torch.randn(own.anchor.shape, generator=generator)
+        frame, after = model(own, noise, sigmas=(model.start_std, 0.0), scene=scene)
+        own = shifted(own, frame.float(), after.float())
+    own = own._replace(actions=actions[:, steps : steps + history])
+    mixed = Context(*(torch.cat([part[:-imagined], mine]) for part, mine in zip(real, own, strict=True)))
+    return mixed, torch.cat([place[:-imagined], model.predict_proprio(own, scene).float()])
 
 
 def proprio_loss(model: WorldModel, batch: Batch, disturbance: Disturbance, generator: torch.Generator) -> Tensor:

@@ -3,6 +3,7 @@
 Shapes: B worlds, T frames of history, A action and P proprioception dimensions, S x S pixels. Frames are in [-1, 1].
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,6 +35,14 @@ class Context(NamedTuple):
     proprio: Tensor
     actions: Tensor
     anchor: Tensor
+
+
+def shifted(context: Context, frame: Tensor, place: Tensor) -> Context:
+    """The context one step later."""
+    return context._replace(
+        frames=torch.cat([context.frames[:, 1:], frame[:, None]], 1),
+        proprio=torch.cat([context.proprio[:, 1:], place[:, None]], 1),
+    )
 
 
 def round_to_bytes(x: Tensor) -> Tensor:
@@ -114,9 +123,14 @@ class WorldModel(HubModel, tags=["robotics", "world-model", "diffusion"]):
         scene = self.head.look(context.anchor) if scene is None else scene
         return self.head(scene, context.proprio, context.actions)
 
-    def forward(self, context: Context, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The next frame (B, 3, S, S) and the next proprioception (B, P), from standard normal noise (B, 3, S, S)."""
-        next_proprio = self.predict_proprio(context)
+    def forward(
+        self, context: Context, noise: Tensor, *, sigmas: Sequence[float] | None = None, scene: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The next frame (B, 3, S, S) and the next proprioception (B, P), from standard normal noise (B, 3, S, S).
+
+        `sigmas` other than the config's, and the anchor as the vector head sees it (`head.look`), may be given.
+        """
+        next_proprio = self.predict_proprio(context, scene)
         sampling = self.config.sampling
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
@@ -126,7 +140,7 @@ class WorldModel(HubModel, tags=["robotics", "world-model", "diffusion"]):
                 target = self.to_target(round_to_bytes(self.to_frame(target, context)), context)
             return target
 
-        target = self.sampler(denoise, noise * self.start_std, self.sigmas)
+        target = self.sampler(denoise, noise * self.start_std, sigmas or self.sigmas)
         return round_to_bytes(self.to_frame(target, context)), next_proprio
 
     @property

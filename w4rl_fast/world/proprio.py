@@ -5,11 +5,13 @@ from torch import Tensor, nn
 
 
 class ProprioHead(nn.Module):
-    """Predicts the change of proprioception; `statistics` put it on a common scale.
+    """Predicts the change of proprioception, on the scale of the data and within the range that was ever seen.
 
     The scene matters (an arm stops at a button), so the first frame is encoded once an episode by `look`.
     """
 
+    low: Tensor
+    high: Tensor
     mean: Tensor
     std: Tensor
     step_std: Tensor
@@ -19,6 +21,8 @@ class ProprioHead(nn.Module):
         self.register_buffer("mean", torch.zeros(proprio_dim))
         self.register_buffer("std", torch.ones(proprio_dim))
         self.register_buffer("step_std", torch.ones(proprio_dim))
+        self.register_buffer("low", torch.full((proprio_dim,), -torch.inf))
+        self.register_buffer("high", torch.full((proprio_dim,), torch.inf))
         side = image_size
         layers: list[nn.Module] = []
         for before, after in ((3, 16), (16, 32), (32, 32)):
@@ -37,4 +41,4 @@ class ProprioHead(nn.Module):
         """scene (B, 64) from `look`, proprio (B, T, P) and actions (B, T, A) up to now, to the next proprio (B, P)."""
         where = (proprio - self.mean) / self.std
         change = self.body(torch.cat([scene, where.flatten(1), actions.flatten(1)], dim=1))
-        return proprio[:, -1] + change * self.step_std
+        return (proprio[:, -1] + change * self.step_std).clamp(self.low, self.high)

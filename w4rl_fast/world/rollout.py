@@ -8,7 +8,7 @@ from torch import Tensor
 from w4rl_fast.data.windows import Batch
 from w4rl_fast.fit import generator_at
 from w4rl_fast.world.losses import context_of
-from w4rl_fast.world.model import Context, WorldModel
+from w4rl_fast.world.model import WorldModel, shifted
 
 
 class Imagined(NamedTuple):
@@ -37,11 +37,3 @@ def roll_out(model: WorldModel, batch: Batch, actions: Tensor | None = None, *, 
         places.append(place.float())
         context = shifted(context, frames[-1], places[-1])
     return Imagined(torch.stack(frames, 1), torch.stack(places, 1))
-
-
-def shifted(context: Context, frame: Tensor, place: Tensor) -> Context:
-    """The context one step later."""
-    return context._replace(
-        frames=torch.cat([context.frames[:, 1:], frame[:, None]], 1),
-        proprio=torch.cat([context.proprio[:, 1:], place[:, None]], 1),
-    )

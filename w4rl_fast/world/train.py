@@ -10,11 +10,11 @@ from w4rl_fast.config import save_config
 from w4rl_fast.data.store import Episodes
 from w4rl_fast.data.windows import WindowConfig, Windows
 from w4rl_fast.errors import UserError
-from w4rl_fast.fit import Fit, FitConfig, Preview, generator_at
+from w4rl_fast.fit import Fit, FitConfig, Loss, Preview, generator_at
 from w4rl_fast.progress import plan
 from w4rl_fast.world.checkpoint import save_world
 from w4rl_fast.world.config import WorldConfig
-from w4rl_fast.world.losses import Disturbance, denoising_loss, proprio_loss
+from w4rl_fast.world.losses import Disturbance, OwnRollouts, denoising_loss, imagine_history, proprio_loss
 from w4rl_fast.world.model import WorldModel
 
 BYTES_PER_WEIGHT = 20
@@ -31,6 +31,7 @@ class TrainWorldConfig:
     head: FitConfig = FitConfig(steps=1500, batch=128, learning_rate=1.5e-3)  # noqa: RUF009
     denoiser: FitConfig = FitConfig(steps=5000, batch=32, learning_rate=1.2e-3, warm_up=200, bf16=True)  # noqa: RUF009
     disturbance: Disturbance = Disturbance()  # noqa: RUF009
+    own: OwnRollouts = OwnRollouts()  # noqa: RUF009
     horizon: int = 18
     held_out: float = 0.15
     sources: dict[str, float] = field(default_factory=dict)
@@ -47,16 +48,29 @@ def train_world(store: Episodes, config: TrainWorldConfig, folder: Path, preview
     train_head(model, store, config, folder / "head")
     model.requires_grad_(True)
     model.head.requires_grad_(False)
-    windows = windows_of(store, config, future=1, pixels=True)
     fit = Fit(model, config.denoiser, folder / "denoiser", stage="denoiser")
-
-    def loss_at(step: int) -> Tensor:
-        batch = windows.batch(step, config.denoiser.batch)
-        return denoising_loss(model, batch, config.disturbance, generator_at(config.denoiser.seed, step))
-
-    fit.run(loss_at, preview)
+    fit.run(denoiser_loss(model, store, config), preview)
     save_world(folder, model.eval())
     return model
+
+
+def denoiser_loss(model: WorldModel, store: Episodes, config: TrainWorldConfig) -> Loss:
+    """One-step windows first; from some step on, a part of each batch continues what the world imagined itself."""
+    own, fit = config.own, config.denoiser
+    history = model.config.history
+    one_step = windows_of(store, config, future=1, pixels=True)
+    several = windows_of(store, config, future=1 + own.steps, pixels=True) if own.share else one_step
+
+    def loss_at(step: int) -> Tensor:
+        generator = generator_at(fit.seed, step)
+        imagined = round(own.share * fit.batch) if step >= own.start * fit.steps else 0
+        batch = (several if imagined else one_step).batch(step, fit.batch)
+        steps = int(torch.randint(1, own.steps + 1, (), generator=generator)) if imagined else 0
+        context, place = imagine_history(model, batch, steps, imagined, generator)
+        frame = batch.frames[:, history + steps]
+        return denoising_loss(model, context, frame, place, config.disturbance, generator)
+
+    return loss_at
 
 
 def train_head(model: WorldModel, store: Episodes, config: TrainWorldConfig, folder: Path) -> None:
@@ -93,10 +107,12 @@ def windows_of(store: Episodes, config: TrainWorldConfig, *, future: int, pixels
 
 @torch.no_grad()
 def set_statistics(model: WorldModel, windows: Windows) -> None:
-    """Put the mean and deviation of proprioception, and of its steps, into the model."""
+    """Put the mean, deviation and range of proprioception, and the deviation of its steps, into the model."""
     proprio = windows.batch(0, 2048).proprio
     model.head.mean.copy_(proprio.flatten(0, 1).mean(0))
     model.head.std.copy_(proprio.flatten(0, 1).std(0).clamp_min(1e-3))
+    model.head.low.copy_(proprio.flatten(0, 1).amin(0))
+    model.head.high.copy_(proprio.flatten(0, 1).amax(0))
     model.head.step_std.copy_(proprio.diff(dim=1).flatten(0, 1).std(0).clamp_min(1e-4))
 
 
