@@ -56,7 +56,7 @@ def make(name: str, dtype: torch.dtype) -> WorldModel:
         if not parameter.any():
             parameter.normal_(std=0.02)
     if dtype is not torch.float32:
-        model.unet = Narrow(model.unet, dtype)  # type: ignore[assignment]
+        setattr(model, "unet" if model.config.transformer is None else "dit", Narrow(model.backbone, dtype))
     return model
 
 
@@ -138,7 +138,7 @@ def report(case: dict[str, Any], peak: float) -> None:
             share = row["gflop"] / timing["median_s"] / peak
             row["share_of_gemm_peak"][name] = share
             print(
-                f"{case['backbone']:7}{case['dtype']:6}{row['batch']:3}  {name:24}"
+                f"{case['backbone']:9}{case['dtype']:6}{row['batch']:3}  {name:24}"
                 f"{1e3 * timing['median_s'] / row['batch']:9.3f} ms a frame {100 * share:6.1f} % of the GEMM peak"
                 f"   error {row['grey_level_error'][name]['largest']:.2f} grey levels"
             )

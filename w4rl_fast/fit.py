@@ -59,7 +59,11 @@ class Fit:
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.average = {name: p.detach().clone() for name, p in self.named.items()}
         self.optimizer = torch.optim.AdamW(
-            self.named.values(), config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
+            self.named.values(),
+            config.learning_rate,
+            betas=(0.9, config.beta2),
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self.step, self._total = 0, 0.0
         folder.mkdir(parents=True, exist_ok=True)
@@ -166,10 +170,15 @@ class Fit:
                     parameter.copy_(file.get_tensor(f"weight/{name}"))
                     self.average[name].copy_(file.get_tensor(f"average/{name}"))
                     self.optimizer.state[parameter] = {
-                        key: file.get_tensor(f"{key}/{name}")
+                        key: laid_out(file.get_tensor(f"{key}/{name}"), parameter)
                         for key in ("step", "exp_avg", "exp_avg_sq")
                         if f"{key}/{name}" in there
                     }
+
+
+def laid_out(value: Tensor, parameter: Tensor) -> Tensor:
+    """A loaded moment in the memory format of its parameter; counts stay as they are."""
+    return value if value.ndim == 0 else torch.empty_like(parameter).copy_(value)
 
 
 def rate_at(step: int, config: FitConfig) -> float:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from w4rl_fast.world.config import TransformerConfig
+from w4rl_fast.world.unet import attend
 
 
 class Modulation(nn.Module):
@@ -50,7 +51,7 @@ class Block(nn.Module):
 
     def attend(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        return self.mix(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.mix(attend(q, k, v).transpose(1, 2).flatten(2))
 
 
 class DiT(nn.Module):

@@ -79,6 +79,7 @@ class WorldModel(HubModel, tags=["robotics", "world-model", "diffusion"]):
             self.unet = UNet(config.backbone, inputs, 3, config.proprio_maps)
         else:
             self.dit = DiT(config.transformer, self.side, inputs, 3, config.proprio_maps)
+        self.backbone.to(memory_format=torch.channels_last)  # frames come so, and convolutions are faster in it
         self.head = ProprioHead(config.image_size, config.action_dim, config.proprio_dim, config.history)
         self.sigmas = karras_sigmas(
             config.sampling.steps, sigma_min=config.sampling.sigma_min, sigma_max=config.sampling.sigma_max

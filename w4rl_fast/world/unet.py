@@ -28,7 +28,7 @@ class AdaptiveNorm(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         scale, shift = self.scale_shift(condition)[:, :, None, None].chunk(2, dim=1)
-        return torch.addcmul(shift, self.norm(x), 1 + scale)
+        return self.norm(x) * (1 + scale) + shift
 
 
 class Attention(nn.Module):
@@ -47,8 +47,15 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm(x)
         q, k, v = self.qkv(normed).unflatten(1, (3, self.heads, -1)).flatten(4).transpose(3, 4).unbind(1)
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(2, 3)
+        mixed = attend(q, k, v).transpose(2, 3)
         return (normed if self.onto_normed else x) + self.out(mixed.reshape(x.shape))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention; on a CPU torch's fused form is slow in bfloat16, most of all its gradient."""
+    if q.device.type == "cpu" and q.dtype is torch.bfloat16:
+        return torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1) @ v
+    return F.scaled_dot_product_attention(q, k, v)
 
 
 class Block(nn.Module):
