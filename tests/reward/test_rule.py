@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from w4rl_fast.reward.config import Rule
-from w4rl_fast.reward.rule import calibrate, choose_rule, says_success, sigmoid
+from w4rl_fast.reward.rule import Group, calibrate, choose_rule, says_success, sigmoid
 
 
 def test_hits_have_to_follow_each_other() -> None:
@@ -33,32 +33,44 @@ def overlapping(rng: np.random.Generator, count: int = 400) -> tuple[np.ndarray,
     return said, real
 
 
-def test_the_chosen_rule_keeps_to_the_rate_in_every_group_and_finds_the_most() -> None:
+def test_the_chosen_rule_keeps_to_the_rate_of_every_group_and_finds_the_most() -> None:
     rng = np.random.default_rng(0)
-    groups = [overlapping(rng), overlapping(rng)]
-    choice = choose_rule(groups, most_false=0.02)
-    rates = [says_success(said, choice.rule)[~real].mean() for said, real in groups]
-    assert max(rates) == pytest.approx(choice.false_positive_rate)
-    assert choice.false_positive_rate <= 0.02
-    assert choice.recall == min(says_success(said, choice.rule)[real].mean() for said, real in groups)
+    groups = [Group(*overlapping(rng), 0.02), Group(*overlapping(rng), 0.05)]
+    choice = choose_rule(groups)
+    assert choice.strict
+    for group, false, recall in zip(groups, choice.false_positive_rate, choice.recall, strict=True):
+        said = says_success(group.said, choice.rule)
+        assert said[~group.real].mean() == pytest.approx(false)
+        assert said[group.real].mean() == pytest.approx(recall)
+        assert false <= group.most_false
     for threshold in np.linspace(0.05, 0.95, 19):
         for hits in (1, 2, 3):
             other = Rule(threshold=float(threshold), hits=hits)
-            if max(says_success(said, other)[~real].mean() for said, real in groups) <= 0.02:
-                assert min(says_success(said, other)[real].mean() for said, real in groups) <= choice.recall + 0.02
-    assert choice.failures + choice.successes == 800
+            said = [says_success(group.said, other) for group in groups]
+            if all(s[~g.real].mean() <= g.most_false for s, g in zip(said, groups, strict=True)):
+                assert min(s[g.real].mean() for s, g in zip(said, groups, strict=True)) <= min(choice.recall) + 0.02
+    assert sum(choice.failures) + sum(choice.successes) == 800
 
 
-def test_where_no_rule_is_strict_enough_the_strictest_says_so() -> None:
+def test_a_group_with_a_stricter_rate_makes_a_stricter_rule() -> None:
+    rng = np.random.default_rng(3)
+    said, real = overlapping(rng)
+    loose, strict = (choose_rule([Group(said, real, rate)]) for rate in (0.2, 0.005))
+    assert strict.false_positive_rate[0] <= 0.005 < loose.false_positive_rate[0] <= 0.2
+    assert strict.recall[0] < loose.recall[0]
+
+
+def test_where_no_rule_is_strict_enough_the_least_bad_says_so() -> None:
     said, real = np.ones((40, 5)), np.arange(40) < 20
-    choice = choose_rule([(said, real)], most_false=0.02)
-    assert choice.false_positive_rate == 1.0
+    choice = choose_rule([Group(said, real, 0.02)])
+    assert not choice.strict
+    assert choice.false_positive_rate == (1.0,)
 
 
 def test_between_separable_groups_the_threshold_lies_in_the_middle() -> None:
     real = np.arange(40) < 20
     said = np.where(real[:, None], 0.9, 0.1).repeat(6, 1)
-    assert choose_rule([(said, real)], most_false=0.02).rule.threshold == pytest.approx(0.5, abs=0.05)
+    assert choose_rule([Group(said, real, 0.02)]).rule.threshold == pytest.approx(0.5, abs=0.05)
 
 
 def test_calibration_finds_the_log_odds() -> None:

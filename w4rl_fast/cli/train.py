@@ -123,13 +123,13 @@ def reward(
     keep_task(run, chosen)
     config = override(presets.reward(preset, opened, chosen.name), settings)
     choice = train_reward(opened, None if real_only else load_world(run), config, run / "reward", weights)
-    click.echo(
-        f"{run / 'reward'}: success is {choice.rule.hits} frame(s) in a row at {choice.rule.threshold:.4g} or above;"
-        f" on {choice.failures} failures and {choice.successes} successes kept apart, real and imagined, it finds"
-        f" {choice.recall:.1%} and errs on {choice.false_positive_rate:.1%}"
-    )
-    if choice.false_positive_rate > config.most_false:
-        click.echo(f"  No rule errs on {config.most_false:.1%} or less: more failing rollouts would help.", err=True)
+    rule = choice.rule
+    click.echo(f"{run / 'reward'}: success is {rule.hits} frame(s) in a row at {rule.threshold:.4g} or above")
+    figures = zip(choice.recall, choice.successes, choice.false_positive_rate, choice.failures, strict=True)
+    for name, (recall, successes, false, failures) in zip(("real", "imagined"), figures, strict=False):
+        click.echo(f"  {name}: finds {recall:.1%} of {successes} successes, errs on {false:.1%} of {failures} failures")
+    if not choice.strict:
+        click.echo("  No rule keeps to most_false and most_false_imagined: more failing rollouts would help.", err=True)
     click.echo(f"Go on with:\n  w4rl evaluate reward {run} {store}")
 
 

@@ -1,5 +1,6 @@
 """When the classifier may say success: chosen on episodes it did not learn from, for a stated false-positive rate."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,15 +12,28 @@ Probabilities = NDArray[np.float64]
 THRESHOLDS = np.unique(np.concatenate([np.arange(0.02, 1, 0.02), 1 - np.logspace(-2, -6, 17)]))
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Episodes to choose on: probabilities (E, H), outcomes (E,), and the rate of false successes to keep to."""
+
+    said: Probabilities
+    real: NDArray[np.bool_]
+    most_false: float
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """The rule, and what it does on the episodes it was chosen on: rates per episode, of n."""
+    """The rule, and what it does on each group it was chosen on; `strict` if every group keeps to its rate.
+
+    Rates are of the failing and of the successful episodes of a group, whose numbers are beside them.
+    """
 
     rule: Rule
-    false_positive_rate: float
-    recall: float
-    failures: int
-    successes: int
+    strict: bool
+    false_positive_rate: tuple[float, ...]
+    recall: tuple[float, ...]
+    failures: tuple[int, ...]
+    successes: tuple[int, ...]
 
 
 def says_success(probabilities: Probabilities, rule: Rule) -> NDArray[np.bool_]:
@@ -33,32 +47,38 @@ def says_success(probabilities: Probabilities, rule: Rule) -> NDArray[np.bool_]:
     return found
 
 
-def choose_rule(
-    groups: list[tuple[Probabilities, NDArray[np.bool_]]], *, most_false: float, hits: tuple[int, ...] = (1, 2, 3)
-) -> Choice:
-    """The rule with the highest recall whose rate of false successes is at most `most_false` in every group.
+def choose_rule(groups: Sequence[Group], *, hits: tuple[int, ...] = (1, 2, 3)) -> Choice:
+    """The rule with the highest recall, in its worst group, whose false successes keep to the rate of every group.
 
-    Each group is probabilities (E, H) and outcomes (E,): real episodes, imagined ones. Among thresholds that are as
-    good as the best the middle one is taken, since it is the farthest from either mistake. If no rule is strict
-    enough, the one with the fewest false successes is given, and `false_positive_rate` says so.
+    Among thresholds that are as good as the best the middle one is taken, since it is the farthest from either
+    mistake. If no rule is strict enough, the one that exceeds the rates least is given, and says so.
     """
-    rated = []
+    rated: list[tuple[float, float, Rule]] = []
     for count in hits:
         for threshold in THRESHOLDS:
             rule = Rule(threshold=float(threshold), hits=count)
-            false = max(rate(says_success(p, rule), ~real) for p, real in groups)
-            recall = min(rate(says_success(p, rule), real) for p, real in groups)
-            rated.append((max(false - most_false, 0.0), -round(recall, 4), rule, false, recall))
+            said = [says_success(group.said, rule) for group in groups]
+            excess = max(rate(s, ~g.real) - g.most_false for s, g in zip(said, groups, strict=True))
+            recall = min(rate(s, g.real) for s, g in zip(said, groups, strict=True))
+            rated.append((max(excess, 0.0), -round(recall, 4), rule))
     best = min(entry[:2] for entry in rated)
-    equal = [entry for entry in rated if entry[:2] == best]
-    longest = max(hits, key=lambda count: (sum(entry[2].hits == count for entry in equal), -count))
-    equal = [entry for entry in equal if entry[2].hits == longest]
-    _, _, rule, false, recall = equal[len(equal) // 2]
-    outcomes = np.concatenate([real for _, real in groups])
+    equal = [rule for excess, recall, rule in rated if (excess, recall) == best]
+    most_common = max(hits, key=lambda count: (sum(rule.hits == count for rule in equal), -count))
+    equal = [rule for rule in equal if rule.hits == most_common]
+    return describe(equal[len(equal) // 2], groups, strict=best[0] == 0)
+
+
+def describe(rule: Rule, groups: Sequence[Group], *, strict: bool) -> Choice:
+    said = [says_success(group.said, rule) for group in groups]
+    pairs = list(zip(said, groups, strict=True))
     return Choice(
-        rule=rule, false_positive_rate=false, recall=recall, failures=int((~outcomes).sum()),
-        successes=int(outcomes.sum()),
-    )  # fmt: skip
+        rule=rule,
+        strict=strict,
+        false_positive_rate=tuple(rate(s, ~g.real) for s, g in pairs),
+        recall=tuple(rate(s, g.real) for s, g in pairs),
+        failures=tuple(int((~g.real).sum()) for g in groups),
+        successes=tuple(int(g.real.sum()) for g in groups),
+    )
 
 
 def rate(said: NDArray[np.bool_], among: NDArray[np.bool_]) -> float:

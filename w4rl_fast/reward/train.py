@@ -31,7 +31,7 @@ from w4rl_fast.reward.rows import (
     join,
     outcomes,
 )
-from w4rl_fast.reward.rule import Choice, calibrate, choose_rule, sigmoid
+from w4rl_fast.reward.rule import Choice, Group, calibrate, choose_rule, sigmoid
 from w4rl_fast.world.model import WorldModel
 
 
@@ -52,6 +52,7 @@ class TrainRewardConfig:
     validation: float = 0.15
     held_out: float = 0.15
     most_false: float = 0.02
+    most_false_imagined: float = 0.05
     frame_noise: float = 0.05
 
 
@@ -107,7 +108,7 @@ def train_reward(
         return F.binary_cross_entropy_with_logits(model.raw(batch.frames + noise, batch.anchor), batch.success)
 
     fit.run(loss_at)
-    choice = choose(model.eval(), data.choosing, config.most_false)
+    choice = choose(model.eval(), data.choosing, config)
     save_config(folder / "choice.json", choice)
     save_reward(folder, model, choice.rule)
     return choice
@@ -126,18 +127,19 @@ def windows_of(store: Episodes, config: TrainRewardConfig, split: Split, world: 
     )  # fmt: skip
 
 
-def choose(model: RewardModel, choosing: list[Rows], most_false: float) -> Choice:
+def choose(model: RewardModel, choosing: list[Rows], config: TrainRewardConfig) -> Choice:
     """Calibrate on all of these rows, then choose the rule on the real and on the free-running episodes among them."""
     logits = [logits_of(model, rows) for rows in choosing]
     success = np.concatenate([rows.success for rows in choosing])
     scale, shift = calibrate(np.concatenate(logits), success)
     model.scale.fill_(scale)
     model.shift.fill_(shift)
+    rates = (config.most_false, config.most_false_imagined)
     groups = [
-        (by_episode(sigmoid(said * scale + shift), rows), outcomes(rows))
-        for said, rows in zip(logits[:2], choosing[:2], strict=True)
+        Group(by_episode(sigmoid(said * scale + shift), rows), outcomes(rows), most)
+        for said, rows, most in zip(logits, choosing, rates, strict=False)
     ]
-    return choose_rule(groups, most_false=most_false)
+    return choose_rule(groups)
 
 
 def start_from(model: RewardModel, weights: Path) -> None:

@@ -26,7 +26,7 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadingQuality:
-    """Precision and recall of frames at the rule's threshold; false positives and recall of episodes by the rule."""
+    """Precision and recall of frames called success at one half; false positives and recall of episodes by the rule."""
 
     frames: int
     precision: float
@@ -41,7 +41,7 @@ def judge_reading(model: RewardModel, rule: Rule, rows: Rows) -> ReadingQuality:
     said, real = probabilities_of(model, rows), outcomes(rows)
     inside = np.arange(said.shape[1]) < rows.lengths[:, None]
     frames, labels = said[inside], rows.success
-    hit = frames >= rule.threshold
+    hit = frames >= 0.5
     verdicts = says_success(said, rule)
     return ReadingQuality(
         frames=len(frames),
