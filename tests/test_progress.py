@@ -83,10 +83,24 @@ def test_a_bar_has_no_thread_of_its_own() -> None:
         assert threading.active_count() == before
 
 
-def test_elsewhere_one_plain_line_ends_the_stage(clock: list[float]) -> None:
+def test_elsewhere_a_long_stage_says_how_far_it_is_and_one_plain_line_ends_it(clock: list[float]) -> None:
     stream = io.StringIO()
     run(stream, clock, total=20)
-    assert stream.getvalue() == "collect: 10 episodes in 20 s, 0.5/s, success 95 %\n"
+    meanwhile, end = stream.getvalue().splitlines()
+    assert meanwhile.startswith("collect: 5/20 episodes · 0.5/s · 30 s left")
+    assert end == "collect: 10 episodes in 20 s, 0.5/s, success 95 %"
+
+
+def test_elsewhere_a_short_stage_says_nothing_meanwhile_and_a_long_one_not_more_than_once_a_minute(
+    clock: list[float],
+) -> None:
+    for seconds, words in ((9.0, 0), (69.0, 1), (71.0, 2), (300.0, 5)):
+        stream = io.StringIO()
+        with Progress("train", unit="steps", stream=stream) as bar:
+            for _ in range(600):
+                clock[0] += seconds / 600
+                bar.advance()
+        assert len(stream.getvalue().splitlines()) == words + 1
 
 
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])

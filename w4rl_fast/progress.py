@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 REFRESH_S = 0.1
+FIRST_WORD_S, WORD_S = 10.0, 60.0
+"""Where there is no bar: when a stage first says how far it is, and how often after that."""
 
 
 class Progress:
-    """A bar on a terminal, one plain line at the end elsewhere, nothing if quiet.
+    """A bar on a terminal; elsewhere a plain line at the end, and on long stages now and then; nothing if quiet.
 
     `completed` is what an earlier run already did: it counts as done, but not for the rate. The bar is drawn by
     `advance` itself, ten times a second at most and from no thread of its own, so forking while it shows is safe.
@@ -42,6 +44,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         self._start = self._drawn = time.monotonic()
+        self._next_word = self._start + FIRST_WORD_S
         if not self._quiet and self._stream.isatty():
             self._bar = _bar(self._stream)
             self._task = self._bar.add_task(self.stage, total=self.total, detail="")
@@ -62,8 +65,12 @@ class Progress:
         """Count `count` more as done; `fields` are shown behind the bar until others of the same name replace them."""
         self.completed += count
         self._fields.update(fields)
-        if self._bar and time.monotonic() - self._drawn >= REFRESH_S:
+        now = time.monotonic()
+        if self._bar and now - self._drawn >= REFRESH_S:
             self._draw()
+        elif not self._bar and not self._quiet and now >= self._next_word:
+            print(f"{self.stage}: {self._detail()}", file=self._stream, flush=True)
+            self._next_word = now + WORD_S
 
     def rate(self) -> float:
         """New units per second since the start."""

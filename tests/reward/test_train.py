@@ -113,6 +113,13 @@ def test_it_learns_what_success_is(square_store, tmp_path) -> None:
     assert choice.false_positive_rate[0] <= TRAIN.most_false
 
 
+def test_the_dreams_of_an_older_world_are_cleared_away(square_store, tmp_path) -> None:
+    for _ in range(2):  # two worlds of other weights
+        train_reward(square_store, Mover(WORLD), SHORT, tmp_path)
+        (tmp_path / "training.safetensors").unlink()
+    assert len(list((tmp_path / "dreams").iterdir())) == 2  # to learn from, and to choose on
+
+
 @pytest.mark.parametrize("network", ["small", "resnet18"])
 def test_a_training_that_was_killed_ends_with_the_same_classifier(square_store, tmp_path, monkeypatch, network) -> None:
     config = dataclasses.replace(SHORT, reward=dataclasses.replace(SHORT.reward, network=network))

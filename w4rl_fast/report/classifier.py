@@ -7,7 +7,7 @@ from pathlib import Path
 from w4rl_fast.files import publish
 from w4rl_fast.measure import environment_card
 from w4rl_fast.report.chart import Series, bar_chart, line_chart
-from w4rl_fast.report.failure import confusion_cells, mistake_pictures
+from w4rl_fast.report.failure import HEAD, confusion_cells, mistake_pictures
 from w4rl_fast.report.page import Figure, Section, environment, page, row, table
 from w4rl_fast.reward import Rule
 from w4rl_fast.truth.classifier import Calibration, ReadingQuality
@@ -60,8 +60,7 @@ def calibration_section(calibration: Calibration, rule: Rule) -> Section:
 
 def audit_section(fidelity: FailureFidelity, mistakes: Sequence[Mistake]) -> Section:
     """What a policy could exploit: failures read as successes, on real frames and on those of the world."""
-    head = ["classifier on", "n", "agreement", "success as success", "success as failure", "failure as failure",
-            "failure as success"]  # fmt: skip
+    head = ["classifier on", *HEAD]
     rows = [["real frames", *confusion_cells(fidelity.real)], ["imagined frames", *confusion_cells(fidelity.imagined)]]
     said = "Held-out episodes as they happened, and the same actions replayed by the world from the first frame."
     return Section("Audit", said, table(head, rows) + mistake_pictures(mistakes))

@@ -13,6 +13,7 @@ from w4rl_fast.report.text import LINE_HEIGHT, draw_text
 from w4rl_fast.truth.failure import Confusion, FailureFidelity, Mistake
 
 SHOWN, COLUMNS, GAP = 8, 9, 3
+HEAD = ("n", "agreement", "found", "missed", "failures kept", "false successes")
 SAID, UNSAID = (120, 214, 150), (150, 157, 167)
 
 
@@ -31,9 +32,9 @@ def failure_section(fidelity: FailureFidelity, mistakes: Sequence[Mistake]) -> S
     )
     rows = [("imagined frames", fidelity.over, fidelity.imagined), ("real frames", fidelity.over, fidelity.real)]
     rows += [("imagined frames", source, each) for source, each in fidelity.by_source.items()]
-    head = ["classifier on", "episodes of", "n", "agreement", "success as success", "success as failure",
-            "failure as failure", "failure as success"]  # fmt: skip
-    counts = table(head, [[on, over, *confusion_cells(each)] for on, over, each in rows])
+    counts = table(
+        ["classifier on", "episodes of", *HEAD], [[on, over, *confusion_cells(each)] for on, over, each in rows]
+    )
     return Section("Do failures stay failures?", said, counts + mistake_pictures(mistakes))
 
 

@@ -47,7 +47,9 @@ def dream(world: WorldModel, windows: Windows, folder: Path, *, episodes: int, s
                 publish(folder / f"dreams-{number:05d}.npy", buffer.getvalue())
                 bar.advance(len(some))
     files = sorted(folder.glob("dreams-*.npy"))
-    return Dreams([np.load(path, mmap_mode="r", allow_pickle=False) for path in files], windows.episodes[chosen])
+    return Dreams(
+        folder, [np.load(path, mmap_mode="r", allow_pickle=False) for path in files], windows.episodes[chosen]
+    )
 
 
 def imagine_both(world: WorldModel, batch: Batch, seed: int) -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """Labelled frames to learn from: real ones, and what the world made of the same episodes."""
 
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,8 +16,9 @@ FREE, FORCED = 0, 1
 
 
 class Dreams(NamedTuple):
-    """Slices (E, 2, H, S, S, 3) uint8, memory-mapped, in both modes, of some episodes of a store (their numbers)."""
+    """Slices (E, 2, H, S, S, 3) uint8, memory-mapped from a folder, in both modes, of some episodes of a store."""
 
+    folder: Path
     slices: list[NDArray[np.uint8]]
     episodes: NDArray[np.int64]
 

@@ -1,5 +1,6 @@
 """Train a success classifier on real frames and on the world's own, then choose when it says success."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,8 @@ class Data:
             self.parts.append((Balanced(rows, "imagined episodes"), share / 2))
         kept = dream(world, windows_of(store, config, "validation", world), folder, episodes=most, seed=seed + 1)
         self.choosing += [DreamRows(self.choose, kept, mode=mode) for mode in (FREE, FORCED)]
+        for stale in set(folder.iterdir()) - {made.folder, kept.folder}:  # of another world, or of another store
+            shutil.rmtree(stale)
 
     def batch(self, seed: int, step: int, size: int) -> Labelled:
         """Batch `step`, whatever was drawn before."""

@@ -25,4 +25,6 @@ def wilson(successes: int, episodes: int, z: float = 1.959964) -> Share:
     rate, slack = successes / episodes, z**2 / episodes
     middle = (rate + slack / 2) / (1 + slack)
     reach = z / (1 + slack) * math.sqrt(rate * (1 - rate) / episodes + slack / (4 * episodes))
-    return Share(successes=successes, episodes=episodes, low=max(0.0, middle - reach), high=min(1.0, middle + reach))
+    low = 0.0 if successes == 0 else max(0.0, middle - reach)  # exactly so; floats would miss it by a hair
+    high = 1.0 if successes == episodes else min(1.0, middle + reach)
+    return Share(successes=successes, episodes=episodes, low=low, high=high)

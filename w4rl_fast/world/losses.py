@@ -37,7 +37,7 @@ class OwnRollouts:
     """
 
     share: float = 0.5
-    start: float = 0.6
+    start: float = 0.7
     steps: int = 4
 
     def __post_init__(self) -> None:

@@ -28,8 +28,8 @@ class TrainWorldConfig:
     """Everything that makes a world out of a store; `horizon` is how far the vector head is rolled out in training."""
 
     world: WorldConfig
-    head: FitConfig = FitConfig(steps=1500, batch=128, learning_rate=1.5e-3)  # noqa: RUF009
-    denoiser: FitConfig = FitConfig(steps=5000, batch=32, learning_rate=1.2e-3, warm_up=200, bf16=True)  # noqa: RUF009
+    head: FitConfig = FitConfig(steps=2500, batch=128, learning_rate=1.5e-3)  # noqa: RUF009
+    denoiser: FitConfig = FitConfig(steps=3500, batch=32, learning_rate=1.2e-3, warm_up=200, bf16=True)  # noqa: RUF009
     disturbance: Disturbance = Disturbance()  # noqa: RUF009
     own: OwnRollouts = OwnRollouts()  # noqa: RUF009
     horizon: int = 18
