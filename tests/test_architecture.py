@@ -24,12 +24,13 @@ IMAGINED = LEARNED | {"imagine"}
 JUDGED = IMAGINED | {"truth"}
 REFINED = JUDGED | {"distill", "surrogate", "refine"}
 ROOMS = {
+    "": {"imagine"},  # the front door: w4rl_fast.load
     "tasks": set[str](),
     "data": {"tasks"},
     "world": REAL,
     "reward": REAL | {"world"},
     "policy": REAL,
-    "imagine": LEARNED,
+    "imagine": LEARNED | {"run"},
     "truth": IMAGINED,
     "distill": JUDGED,
     "surrogate": JUDGED,

@@ -178,7 +178,7 @@ class Fit:
 
 def laid_out(value: Tensor, parameter: Tensor) -> Tensor:
     """A loaded moment in the memory format of its parameter; counts stay as they are."""
-    return value if value.ndim == 0 else torch.empty_like(parameter).copy_(value)
+    return value.to(parameter.device) if value.ndim == 0 else torch.empty_like(parameter).copy_(value)
 
 
 def rate_at(step: int, config: FitConfig) -> float:

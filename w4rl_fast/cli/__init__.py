@@ -15,6 +15,7 @@ COMMANDS = {
     "collect": "Record episodes of a task into a store.",
     "data": "Look at, check, import and export a store.",
     "train": "Train the parts of a run from a store.",
+    "refine": "Make the policy of a run better in its imagined world.",
     "evaluate": "Judge a run on what it never saw.",
     "doctor": "Show what works on this machine, and what to do about the rest.",
 }

@@ -25,36 +25,53 @@ def evaluate() -> None:
 
 @evaluate.command()
 @click.argument("run", type=FOLDER)
+@click.option("--compare", is_flag=True, help="The refined policy beside the cloned one, on the same seeds.")
 @click.option("--episodes", default=100, show_default=True)
 @click.option("--workers", default=2, show_default=True)
 @click.option("--first-seed", type=int, help="Seeds from here on; 2^30 or more.  [default: 2^30]")
 @click.option("--json", "as_json", is_flag=True)
-def policy(run: Path, episodes: int, workers: int, first_seed: int | None, as_json: bool) -> None:
+def policy(run: Path, compare: bool, episodes: int, workers: int, first_seed: int | None, as_json: bool) -> None:
     """Run the policy of RUN in the real simulator, on seeds that no recorded episode has."""
     from w4rl_fast.policy import policy_actor, policy_digest
     from w4rl_fast.report.sheet import write_sheet
     from w4rl_fast.run import task_of_run
+    from w4rl_fast.truth.paired import paired
     from w4rl_fast.truth.success import FIRST_SEED, judge
 
-    task, digest = task_of_run(run), policy_digest(run)
-    verdict = judge(
-        task,
-        functools.partial(policy_actor, run),
-        episodes=episodes,
-        workers=workers,
-        first_seed=FIRST_SEED if first_seed is None else first_seed,
-        keep=8,
-    )
+    task = task_of_run(run)
+    folders = {"before": run / "policy", "after": run / "refined" / "best"} if compare else {"policy": run}
+    digests = {name: policy_digest(folder) for name, folder in folders.items()}
+    verdicts = {
+        name: judge(
+            task,
+            functools.partial(policy_actor, folder),
+            episodes=episodes,
+            workers=workers,
+            first_seed=FIRST_SEED if first_seed is None else first_seed,
+            keep=8,
+        )
+        for name, folder in folders.items()
+    }
+    last = list(verdicts.values())[-1]
     pictures = []
-    if verdict.failures:
+    if last.failures:
         still, moving = run / "policy-failures.png", run / "policy-failures-moving.png"
-        write_sheet(verdict.failures, still, moving)
+        write_sheet(last.failures, still, moving)
         pictures = [str(still), str(moving)]
+    shares = {name: dataclasses.asdict(verdict.share) for name, verdict in verdicts.items()}
+    summary = {"task": task.name, "policy": digests["policy"], **shares["policy"]} if not compare else {
+        "task": task.name, "policies": digests, **shares
+    }  # fmt: skip
+    gain = paired(verdicts["before"].by_seed, verdicts["after"].by_seed) if compare else None
+    if gain is not None:
+        summary |= {"p_paired": gain.p, "paired": dataclasses.asdict(gain)}
     if as_json:
-        summary = {"task": task.name, "policy": digest, **dataclasses.asdict(verdict.share), "pictures": pictures}
-        click.echo(json.dumps(summary))
+        click.echo(json.dumps({**summary, "pictures": pictures}))
         return
-    click.echo(f"{task.name}: {verdict.share}")
+    for name, verdict in verdicts.items():
+        click.echo(f"{task.name}, {name}: {verdict.share}" if compare else f"{task.name}: {verdict.share}")
+    if gain is not None:
+        click.echo(f"gain: {gain}")
     for picture in pictures:
         click.echo(f"failures: {picture}")
 

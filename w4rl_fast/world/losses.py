@@ -33,10 +33,11 @@ class OwnRollouts:
     """Windows whose history the world has imagined itself, so that it learns to mend its own mistakes.
 
     They are `share` of a batch from `start` of the training on (a world that is not good yet learns nothing from its
-    rollouts), and up to `steps` long.
+    rollouts), and up to `steps` long. None by default: on ten minutes' training they cost 1 dB at the first step and
+    gained .2 dB at the eighteenth.
     """
 
-    share: float = 0.5
+    share: float = 0.0
     start: float = 0.7
     steps: int = 4
 

@@ -79,7 +79,8 @@ class WorldModel(HubModel, tags=["robotics", "world-model", "diffusion"]):
             self.unet = UNet(config.backbone, inputs, 3, config.proprio_maps)
         else:
             self.dit = DiT(config.transformer, self.side, inputs, 3, config.proprio_maps)
-        self.backbone.to(memory_format=torch.channels_last)  # frames come so, and convolutions are faster in it
+        # Frames come so, and convolutions are faster in it. (torch's stubs have forgotten this form of `to`.)
+        self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.head = ProprioHead(config.image_size, config.action_dim, config.proprio_dim, config.history)
         self.sigmas = karras_sigmas(
             config.sampling.steps, sigma_min=config.sampling.sigma_min, sigma_max=config.sampling.sigma_max

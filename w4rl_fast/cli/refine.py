@@ -1,0 +1,40 @@
+"""`w4rl refine`."""
+
+from pathlib import Path
+
+import click
+
+FOLDER = click.Path(path_type=Path)
+
+
+@click.group()
+def refine() -> None:
+    """Make the policy of a run better in its imagined world; interrupted, it goes on exactly where it was."""
+
+
+@refine.command()
+@click.argument("run", type=FOLDER)
+@click.argument("store", type=FOLDER, required=False)
+@click.option("--set", "settings", multiple=True, help="A setting, such as ppo.iterations=60 or ppo.anchor=0.01.")
+@click.option("--threads", type=int, help="Threads of torch.  [default: physical cores]")
+def ppo(run: Path, store: Path | None, settings: tuple[str, ...], threads: int | None) -> None:
+    """Refine RUN/policy by PPO into RUN/refined, in worlds that begin as the episodes of STORE do.
+
+    STORE is RUN/data where it is left out.
+    """
+    import torch
+
+    import w4rl_fast
+    from w4rl_fast.config import override
+    from w4rl_fast.refine.config import PPOConfig
+    from w4rl_fast.refine.imagined import RefineConfig, refine_run
+    from w4rl_kernels.threads import physical_cores
+
+    torch.set_num_threads(threads or physical_cores())
+    loaded = w4rl_fast.load(run)
+    config = override(RefineConfig(ppo=PPOConfig(steps=loaded.task.horizon)), settings)
+    result = refine_run(loaded, config, store=store)
+    click.echo(
+        f"{run / 'refined'}: imagined success {result.score:.1%} after iteration {result.iteration}."
+        f" Go on with:\n  w4rl evaluate policy {run} --compare"
+    )

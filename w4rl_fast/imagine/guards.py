@@ -1,0 +1,114 @@
+"""Is a world being believed or exploited? What an imagination is measured against while a policy improves in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from w4rl_fast.data.windows import Windows
+from w4rl_fast.errors import UserError
+
+UNSURE = (0.2, 0.8)
+SAMPLE = 4096
+"""Real moments that distances are taken to; more would not change a 99th percentile."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuardConfig:
+    """A refinement stops when imagined success has risen by `rise` and a share is above its limit.
+
+    `far_states`: of imagined moments farther from the data than all but 1 % of real ones are from each other;
+    `far_successes`: of imagined successes farther than that from the moments before a real one; `unsure`: of imagined
+    moments in which the classifier says neither yes nor no.
+    """
+
+    rise: float = 0.1
+    far_states: float = 0.3
+    far_successes: float = 0.5
+    unsure: float = 0.3
+
+
+class Watched(Protocol):
+    """What of a rollout is looked at: proprio (steps, B, H, P), actions (steps, B, A), rewards and probabilities
+    (steps, B), as in `Rollout`.
+    """
+
+    @property
+    def proprio(self) -> Tensor: ...
+
+    @property
+    def actions(self) -> Tensor: ...
+
+    @property
+    def rewards(self) -> Tensor: ...
+
+    @property
+    def probabilities(self) -> Tensor: ...
+
+
+class Exploited(UserError):
+    """Imagined success rises where the world is not to be believed."""
+
+
+class Guards:
+    """Compares each rollout with the moments that were recorded: what the body feels and the action taken, on the scale
+    of the data. Distances are to the nearest real moment.
+    """
+
+    def __init__(self, windows: Windows, config: GuardConfig) -> None:
+        self.config = config
+        batch = windows.batch(0, 2 * SAMPLE)
+        moments = torch.cat([batch.proprio[:, -2], batch.actions[:, -1]], dim=1)
+        self.mean, self.std = moments.mean(0), moments.std(0).clamp_min(1e-3)
+        scaled = (moments - self.mean) / self.std
+        self.real = scaled[:SAMPLE]
+        self.usual = float(nearest(scaled[SAMPLE:], self.real).quantile(0.99))
+        body = slice(0, batch.proprio.shape[2])
+        won = batch.success[:, -1] & ~batch.success[:, -2]
+        self.successes = scaled[won][:, body]
+        half = len(self.successes) // 2
+        reach = nearest(self.successes[:half], self.successes[half:]) if half else torch.zeros(1)
+        self.usual_success = float(reach.quantile(0.99))
+        self.first: float | None = None
+
+    def __call__(self, iteration: int, rollout: Watched) -> Mapping[str, float]:
+        """Figures of one rollout; raises if they say that the world is being exploited."""
+        body = rollout.proprio[:, :, -1].flatten(0, 1)
+        moments = torch.cat([body, rollout.actions.clamp(-1, 1).flatten(0, 1)], dim=1)
+        scaled = (moments - self.mean) / self.std
+        won = (rollout.rewards > 0).flatten()
+        winning = scaled[won][:, : self.successes.shape[1]]
+        unsure = (rollout.probabilities > UNSURE[0]) & (rollout.probabilities < UNSURE[1])
+        figures = {
+            "far_states": float((nearest(scaled, self.real) > self.usual).float().mean()),
+            "far_successes": self._far(winning),
+            "unsure": float(unsure.float().mean()),
+        }
+        self._stop_if_exploited(iteration, float(won.float().sum() / rollout.rewards.shape[1]), figures)
+        return {f"guard_{name}": value for name, value in figures.items()}
+
+    def _far(self, winning: Tensor) -> float:
+        if not len(winning) or not len(self.successes):
+            return 0.0
+        return float((nearest(winning, self.successes) > self.usual_success).float().mean())
+
+    def _stop_if_exploited(self, iteration: int, success: float, figures: Mapping[str, float]) -> None:
+        if self.first is None:
+            self.first = success
+        for name, value in figures.items():
+            limit = getattr(self.config, name)
+            if success - self.first >= self.config.rise and value > limit:
+                raise Exploited(
+                    f"{name} {value:.0%} in iteration {iteration}",
+                    rule=f"imagined success rose from {self.first:.0%} to {success:.0%}, and more than {limit:.0%} of"
+                    " this says that the world is being exploited",
+                    remedy="Roll the policy out for real and train again with that, or raise the limit with"
+                    f" --set guards.{name}=...",
+                )
+
+
+def nearest(points: Tensor, others: Tensor) -> Tensor:
+    """Distance of each point (N, D) to the nearest of the others (M, D)."""
+    return torch.cdist(points, others).amin(1)

@@ -1,0 +1,145 @@
+"""Let a policy act in imagined worlds, and keep what an improvement of it needs, on the device.
+
+Shapes: B worlds, H frames that the policy sees, A action and P proprioception dimensions, S x S pixels.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from w4rl_fast.errors import UserError
+from w4rl_fast.imagine.engine import Imagination
+from w4rl_fast.policy.gaussian import GaussianPolicy
+
+Value = Callable[[Tensor, Tensor], Tensor]
+"""Frames (B, H, 3, S, S) in [-1, 1] and proprio (B, H, P) to the return (B,) that is still to come."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rollout:
+    """Row t holds what belongs to the t-th action; a world that ended with it shows its next episode in row t + 1.
+
+    frames (steps, B, H, S, S, 3) uint8 and proprio (steps, B, H, P): what the policy saw, oldest first; actions
+    (steps, B, A) as drawn, before the world clamps them; log_probs, rewards and values (steps, B); terminated and
+    truncated (steps, B) bool; probabilities (steps, B) of success in what the action led to; final_values (steps, B) of
+    what the action led to before any reset; last_values (B,) of what is seen after the last row. Values are zero
+    without a value network.
+    """
+
+    frames: Tensor
+    proprio: Tensor
+    actions: Tensor
+    log_probs: Tensor
+    values: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    probabilities: Tensor
+    final_values: Tensor
+    last_values: Tensor
+
+
+class Rollouts:
+    """Rollouts of a policy in an imagination; storage is allocated once for each length and used again."""
+
+    def __init__(self, imagination: Imagination) -> None:
+        self.imagination = imagination
+        self._storage: dict[tuple[int, int], tuple[Rollout, _Sight]] = {}
+
+    @torch.no_grad()
+    def rollout(self, policy: GaussianPolicy, value: Value | None, steps: int, seed: int) -> Rollout:
+        """Reset every world, world i with seed + i, then act `steps` times by draws from the policy.
+
+        The result depends on the arguments alone, and is written again by the next call.
+        """
+        imagination = self.imagination
+        require_fit(policy, imagination)
+        out, sight = self._allocate(policy.config.history, steps)
+        imagination.reset(seed)
+        for t in range(steps):
+            seen = sight.look(imagination)
+            out.frames[t].copy_(sight.frames.movedim(2, -1))
+            out.proprio[t].copy_(sight.proprio)
+            act(policy, imagination, seen, out, t)
+            if value is not None:
+                out.values[t].copy_(value(*seen))
+            outcome = imagination.advance(out.actions[t])
+            if value is not None:
+                out.final_values[t].copy_(value(*sight.look(imagination)))
+            imagination.restart(outcome.terminated | outcome.truncated)
+            for rows, now in zip((out.rewards, out.terminated, out.truncated, out.probabilities), outcome, strict=True):
+                rows[t].copy_(now)
+        if value is not None:
+            out.last_values.copy_(value(*sight.look(imagination)))
+        return out
+
+    def _allocate(self, history: int, steps: int) -> "tuple[Rollout, _Sight]":
+        if (history, steps) not in self._storage:
+            self._storage.clear()  # one length at a time: it is the largest thing there is
+            self._storage[history, steps] = (
+                allocate(self.imagination, history, steps),
+                _Sight(self.imagination, history),
+            )
+        return self._storage[history, steps]
+
+
+class _Sight:
+    """What a policy sees of the worlds: bytes as they are kept, floats as a network takes them."""
+
+    def __init__(self, imagination: Imagination, history: int) -> None:
+        of, count, device = imagination.world_config, imagination.num_worlds, imagination.device
+        shape = (count, history, 3, of.image_size, of.image_size)
+        self.frames = torch.zeros(shape, dtype=torch.uint8, device=device)
+        self.floats = torch.zeros(shape, device=device)
+        self.proprio = torch.zeros(count, history, of.proprio_dim, device=device)
+
+    def look(self, imagination: Imagination) -> tuple[Tensor, Tensor]:
+        past, count = imagination.past, imagination.num_worlds
+        past.unroll(past.frames[:count], self.frames)
+        past.unroll(past.proprio[:count], self.proprio)
+        return self.floats.copy_(self.frames).div_(127.5).sub_(1), self.proprio
+
+
+def act(policy: GaussianPolicy, imagination: Imagination, seen: tuple[Tensor, Tensor], out: Rollout, t: int) -> None:
+    """Draw the actions of row t, each world's from its own noise, and their log-probabilities."""
+    mean, std = policy(*seen)
+    noise = imagination.action_noise(out.actions[t])
+    out.log_probs[t].copy_(-(0.5 * noise.square() + std.log() + 0.5 * math.log(2 * math.pi)).sum(-1))
+    noise.mul_(std).add_(mean)
+
+
+def allocate(imagination: Imagination, history: int, steps: int) -> Rollout:
+    of, count = imagination.world_config, imagination.num_worlds
+
+    def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.zeros(shape, dtype=dtype, device=imagination.device)
+
+    return Rollout(
+        frames=zeros(steps, count, history, of.image_size, of.image_size, 3, dtype=torch.uint8),
+        proprio=zeros(steps, count, history, of.proprio_dim),
+        actions=zeros(steps, count, of.action_dim),
+        log_probs=zeros(steps, count),
+        values=zeros(steps, count),
+        rewards=zeros(steps, count),
+        terminated=zeros(steps, count, dtype=torch.bool),
+        truncated=zeros(steps, count, dtype=torch.bool),
+        probabilities=zeros(steps, count),
+        final_values=zeros(steps, count),
+        last_values=zeros(count),
+    )
+
+
+def require_fit(policy: GaussianPolicy, imagination: Imagination) -> None:
+    """Refuse a policy that cannot act in these worlds."""
+    acts, world = policy.config, imagination.world_config
+    there = (acts.image_size, acts.action_dim, acts.proprio_dim)
+    wanted = (world.image_size, world.action_dim, world.proprio_dim)
+    if there != wanted or acts.history > world.history:
+        raise UserError(
+            f"policy with image size, action and proprioception dimensions {there} and history {acts.history}",
+            rule=f"this world has {wanted}, and remembers {world.history} frames",
+            remedy="Train a policy for this task that sees no more than the world remembers",
+        )

@@ -1,0 +1,55 @@
+"""Settings of a refinement."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PPOConfig:
+    """`iterations` of a rollout of `steps` in `worlds`, each learnt from in `epochs` of `minibatches`.
+
+    Exploration is conservative: the deviation of the actions is `std`, or, if `learn_std`, begins there and stays
+    within the bounds of the policy. `anchor` weighs the divergence from the cloned policy, which is given the same
+    `std`, so that it measures the means. The policy waits `value_warm_up` iterations for the value network, and learns
+    no more from a rollout once it is `target_kl` away from the policy that acted in it. Advantages are divided by their
+    deviation, but by no less than `advantage_floor`. Both learning rates fall linearly, to `final_rate` of themselves.
+    A score is asked for every `score_every` iterations, a checkpoint written every `save_seconds`.
+    """
+
+    worlds: int = 96
+    steps: int = 18
+    iterations: int = 40
+    gamma: float = 0.97
+    lam: float = 0.95
+    clip: float = 0.2
+    epochs: int = 3
+    minibatches: int = 4
+    learning_rate: float = 3e-4
+    value_learning_rate: float = 1e-3
+    final_rate: float = 0.1
+    max_grad_norm: float = 0.5
+    entropy_coefficient: float = 0.0
+    std: float = 0.3
+    learn_std: bool = False
+    anchor: float = 0.02
+    target_kl: float = 0.03
+    advantage_floor: float = 0.1
+    value_warm_up: int = 2
+    seed: int = 0
+    score_every: int = 5
+    save_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("worlds", "steps", "iterations", "epochs", "minibatches", "score_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: at least 1")
+        for name in ("gamma", "lam", "final_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)}: from 0 to 1")
+        for name in ("clip", "max_grad_norm", "std", "target_kl", "advantage_floor"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name)}: above 0")
+        for name in ("learning_rate", "value_learning_rate", "entropy_coefficient", "anchor", "value_warm_up", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}: not below 0")
+        if self.minibatches > self.worlds * self.steps:
+            raise ValueError(f"minibatches={self.minibatches}: at most worlds x steps, {self.worlds * self.steps}")

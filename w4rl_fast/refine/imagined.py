@@ -1,0 +1,74 @@
+"""Refine the policy of a run in the worlds that the run imagines."""
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from w4rl_fast.data.windows import WindowConfig, Windows
+from w4rl_fast.imagine.engine import Imagination
+from w4rl_fast.imagine.guards import GuardConfig, Guards
+from w4rl_fast.imagine.load import LoadedRun
+from w4rl_fast.imagine.rollout import Rollouts
+from w4rl_fast.policy.gaussian import GaussianPolicy
+from w4rl_fast.refine.checkpoint import digest
+from w4rl_fast.refine.config import PPOConfig
+from w4rl_fast.refine.loop import Result, refine
+
+HELD_OUT_SEED = 1 << 40
+"""Imagined seeds from here on judge a policy; it never learns from them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefineConfig:
+    """PPO in worlds drawn in `sampling_steps`; `judged` held-out worlds choose the best policy."""
+
+    ppo: PPOConfig = PPOConfig()  # noqa: RUF009
+    guards: GuardConfig = GuardConfig()  # noqa: RUF009
+    sampling_steps: int | None = 1
+    slice_size: int = 32
+    judged: int = 128
+
+
+def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = None) -> Result:
+    """Refine RUN/policy into RUN/refined, going on where an earlier call was interrupted."""
+    imagine = functools.partial(
+        run.imagination, store=store, sampling_steps=config.sampling_steps, slice_size=config.slice_size
+    )
+    worlds = imagine(num_worlds=config.ppo.worlds)
+    held_out = imagine(num_worlds=config.judged, side="held-out", autoreset=False)
+    reward, rule = run.judge
+    origin = hashlib.sha256(f"{digest(run.world)} {digest(reward)} {rule} {config}".encode()).hexdigest()[:12]
+    _, share = run.training()
+    windows = Windows(
+        run.open_store(store),
+        WindowConfig(history=2, future=0, pixels=False, tasks={run.task.name: 1.0}, held_out=share),
+    )
+    return refine(
+        run.policy,
+        Rollouts(worlds),
+        config.ppo,
+        run.path / "refined",
+        lambda policy: imagined_success(policy, held_out, HELD_OUT_SEED),
+        guard=Guards(windows, config.guards),
+        origin=origin,
+    )
+
+
+@torch.no_grad()
+def imagined_success(policy: GaussianPolicy, worlds: Imagination, seed: int) -> float:
+    """Share of imagined episodes, one a world, that the policy wins when it acts by its mean; no autoreset."""
+    history = policy.config.history
+    seen = worlds.reset(seed)
+    frames = seen.frames[:, None].repeat(1, history, 1, 1, 1)
+    proprio = seen.proprio[:, None].repeat(1, history, 1)
+    won = torch.zeros(worlds.num_worlds, dtype=torch.bool, device=frames.device)
+    for _ in range(worlds.config.horizon):
+        mean, _ = policy(frames.float().div(127.5).sub(1.0), proprio)
+        seen, outcome, _ = worlds.step(mean)
+        won |= outcome.terminated
+        frames = torch.cat([frames[:, 1:], seen.frames[:, None]], 1)
+        proprio = torch.cat([proprio[:, 1:], seen.proprio[:, None]], 1)
+    return float(won.float().mean())

@@ -1,0 +1,233 @@
+"""Proximal policy optimisation in imagined worlds, held near the policy that was cloned."""
+
+import copy
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from w4rl_fast.config import to_json_dict
+from w4rl_fast.errors import UserError
+from w4rl_fast.fit import generator_at
+from w4rl_fast.hub import write_model
+from w4rl_fast.policy.gaussian import GaussianPolicy
+from w4rl_fast.refine import checkpoint
+from w4rl_fast.refine.config import PPOConfig
+from w4rl_fast.refine.learner import Learner
+from w4rl_fast.refine.objective import (
+    clipped_objective,
+    divergence,
+    entropy,
+    log_probability,
+    sampled_divergence,
+    scaled,
+)
+from w4rl_fast.refine.returns import explained_variance, gae
+from w4rl_fast.refine.rollout import Rollout, Rollouts
+from w4rl_fast.refine.samples import Samples, gather, pictures
+from w4rl_fast.refine.value import ValueNetwork
+
+
+class PPO:
+    """A refinement that can be left after any iteration and taken up again; all it draws depends on the iteration.
+
+    The given policy is the clone: it is copied, never changed. `origin` names what the worlds were made from, such as
+    a digest of their weights: a checkpoint of another origin, another clone or other settings is refused.
+    """
+
+    def __init__(
+        self, clone: GaussianPolicy, rollouts: Rollouts, config: PPOConfig, folder: Path, *, origin: str = ""
+    ) -> None:
+        self.rollouts, self.config, self.folder = rollouts, config, folder
+        self.clone = explorer(clone, config).requires_grad_(False)
+        self.policy = explorer(clone, config)
+        self.policy.log_std.requires_grad_(config.learn_std)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.value = ValueNetwork.beside(clone).eval()
+        self.actor = Learner(self.policy, config.learning_rate, config.max_grad_norm)
+        self.critic = Learner(self.value, config.value_learning_rate, config.max_grad_norm)
+        self.iteration, self.best_iteration = 0, 0
+        self.best_score: float | None = None
+        self._identity = {"config": to_json_dict(config), "clone": checkpoint.digest(clone), "origin": origin}
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / checkpoint.CHECKPOINT).exists():
+            self._load()
+
+    def iterate(self) -> dict[str, float]:
+        """Imagine once and learn from it; returns the figures of this iteration."""
+        rollout = self._imagine()
+        advantages = gae(
+            rollout.rewards,
+            rollout.values,
+            rollout.final_values,
+            rollout.last_values,
+            rollout.terminated,
+            rollout.truncated,
+            gamma=self.config.gamma,
+            lam=self.config.lam,
+        )
+        self._require_finite(advantages=advantages)
+        returns = advantages + rollout.values
+        lesson = scaled(advantages, self.config.advantage_floor)
+        learnt = self._learn(gather(rollout, lesson, returns, self.clone, self.config.minibatches))
+        self.iteration += 1
+        return {
+            **outcome(rollout),
+            "explained_variance": float(explained_variance(rollout.values, returns)),
+            "advantage_std": float(advantages.std(correction=0)),
+            **learnt,
+        }
+
+    def _imagine(self) -> Rollout:
+        config = self.config
+        # Spaced by the number of worlds: no two iterations share a seed + i.
+        seed = (config.seed * 1_000_003 + self.iteration) * config.worlds
+        self.rollout = rollout = self.rollouts.rollout(self.policy, self.value, config.steps, seed)
+        if rollout.rewards.shape != (config.steps, config.worlds):
+            raise UserError(
+                f"a rollout of {tuple(rollout.rewards.shape)} steps and worlds",
+                rule=f"the config says steps={config.steps}, worlds={config.worlds}",
+                remedy="Imagine as many worlds as the config says",
+            )
+        names = ("proprio", "actions", "log_probs", "values", "rewards", "last_values")
+        self._require_finite(**{name: getattr(rollout, name) for name in names})
+        return rollout
+
+    def _learn(self, samples: Samples) -> dict[str, float]:
+        """Epochs of minibatches; the policy moves while it is near the one that acted, the value network always."""
+        seen: dict[str, list[float]] = defaultdict(list)
+        moves = self.iteration >= self.config.value_warm_up
+        for rows in self._minibatches(len(samples.returns)):
+            part = samples.at(rows)
+            frames = pictures(part.frames)
+            if moves:
+                loss, figures = self._policy_loss(part, frames)
+                moves = figures["kl"] <= self.config.target_kl
+                append(seen, figures)
+            if moves:
+                append(seen, self._descend("policy", self.actor, loss))
+                self._bound_std()
+            loss = 0.5 * (self.value(frames, part.proprio) - part.returns).square().mean()
+            append(seen, self._descend("value", self.critic, loss))
+        std = self.policy.log_std.detach().exp()
+        return {
+            **dict.fromkeys(("anchor_kl", "clip_fraction", "policy_loss", "policy_gradient"), 0.0),
+            **{name: fmean(values) for name, values in seen.items()},
+            "kl": seen["kl"][-1] if seen["kl"] else 0.0,
+            "updates": float(len(seen["policy_loss"])),
+            "entropy": float(entropy(std)),
+            "std": float(std.mean()),
+            "rate": self._rate(),
+        }
+
+    def _policy_loss(self, part: Samples, frames: Tensor) -> tuple[Tensor, dict[str, float]]:
+        config = self.config
+        mean, std = self.policy(frames, part.proprio)
+        log_ratio = log_probability(mean, std, part.actions) - part.log_probs
+        ratio = log_ratio.exp()
+        objective = clipped_objective(ratio, part.advantages, config.clip).mean()
+        from_clone = divergence(mean, std, part.clone_mean, part.clone_std).mean()
+        loss = -objective + config.anchor * from_clone - config.entropy_coefficient * entropy(std).mean()
+        with torch.no_grad():
+            figures = {
+                "kl": float(sampled_divergence(log_ratio)),
+                "anchor_kl": float(from_clone.detach()),
+                "clip_fraction": float(((ratio - 1).abs() > config.clip).float().mean()),
+            }
+        self._require_finite(**figures)
+        return loss, figures
+
+    def _descend(self, name: str, learner: Learner, loss: Tensor) -> dict[str, float]:
+        figures = {f"{name}_loss": float(loss.detach()), f"{name}_gradient": learner.differentiate(loss)}
+        self._require_finite(**figures)
+        learner.step(self._rate())
+        return figures
+
+    @torch.no_grad()
+    def _bound_std(self) -> None:
+        """Past its bounds the deviation would have no gradient any more, and stay there."""
+        bounds = self.policy.config
+        self.policy.log_std.clamp_(math.log(bounds.std_low), math.log(bounds.std_high))
+
+    def _minibatches(self, count: int) -> Iterator[Tensor]:
+        generator = generator_at(self.config.seed, self.iteration)
+        for _ in range(self.config.epochs):
+            order = torch.randperm(count, generator=generator).to(self.policy.log_std.device)
+            yield from order.tensor_split(self.config.minibatches)
+
+    def _rate(self) -> float:
+        """Share of the learning rates that is left in this iteration."""
+        return 1 - (1 - self.config.final_rate) * self.iteration / self.config.iterations
+
+    def _require_finite(self, **quantities: float | Tensor) -> None:
+        for name, quantity in quantities.items():
+            if not torch.as_tensor(quantity).isfinite().all():
+                raise UserError(
+                    f"{name} is not finite in iteration {self.iteration} of the refinement",
+                    rule=f"what is learnt from is finite; the checkpoint in {self.folder} is from before",
+                    remedy="Look at what the world imagines, or lower learning_rate",
+                )
+
+    def keep_best(self, score: float) -> bool:
+        """Keep the policy as it is now in `folder/best` if it scores above all before; says whether it did."""
+        self._require_finite(score=score)
+        if self.best_score is not None and score <= self.best_score:
+            return False
+        self.best_score, self.best_iteration = score, self.iteration
+        write_model(self.folder / "best", self.policy)
+        return True
+
+    @property
+    def _learners(self) -> dict[str, Learner]:
+        return {"policy": self.actor, "value": self.critic}
+
+    def save(self) -> None:
+        """Publish everything that the rest of the refinement depends on."""
+        facts = {name: getattr(self, name) for name in FACTS}
+        checkpoint.save(self.folder / checkpoint.CHECKPOINT, self._learners, self._identity, facts)
+
+    def _load(self) -> None:
+        facts = checkpoint.load(self.folder / checkpoint.CHECKPOINT, self._learners, self._identity)
+        for name in FACTS:
+            setattr(self, name, facts[name])
+
+
+FACTS = ("iteration", "best_iteration", "best_score")
+
+
+def explorer(clone: GaussianPolicy, config: PPOConfig) -> GaussianPolicy:
+    """A copy of the cloned policy that explores with the deviation of the config."""
+    bounds = clone.config
+    if not bounds.std_low <= config.std <= bounds.std_high:
+        raise UserError(
+            f"std={config.std}",
+            rule=f"the policy keeps its deviation between {bounds.std_low} and {bounds.std_high}",
+            remedy="Choose std within these, or clone with other std_low and std_high",
+        )
+    policy = copy.deepcopy(clone).eval()
+    with torch.no_grad():
+        policy.log_std.fill_(math.log(config.std))
+    return policy
+
+
+def outcome(rollout: Rollout) -> dict[str, float]:
+    """Share of the worlds whose first episode succeeded, and the mean reward that a world collected.
+
+    Of all episodes that ended, successes would be too large a share: they end sooner, and make room for others.
+    """
+    ended = rollout.terminated | rollout.truncated
+    is_first = (ended.cumsum(0) - ended.long()) == 0
+    return {
+        "success": float((rollout.terminated & is_first).any(0).float().mean()),
+        "return": float(rollout.rewards.sum(0).mean()),
+    }
+
+
+def append(seen: dict[str, list[float]], figures: dict[str, float]) -> None:
+    for name, figure in figures.items():
+        seen[name].append(figure)
