@@ -17,7 +17,7 @@ PACKAGES = {
 }
 
 # What lies at the bottom of w4rl_fast: every room may stand on it.
-GROUND = {"", "config", "errors", "files", "fit", "hub", "measure", "metrics", "progress"}
+GROUND = {"", "config", "convolutions", "errors", "files", "fit", "hub", "measure", "metrics", "progress"}
 REAL = {"tasks", "data"}
 LEARNED = REAL | {"world", "reward", "policy"}
 IMAGINED = LEARNED | {"imagine"}

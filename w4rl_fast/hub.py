@@ -1,10 +1,11 @@
 """A model as two files, in a folder or on the Hugging Face hub: its weights (safetensors) and its config (JSON)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from huggingface_hub import ModelHubMixin, snapshot_download
-from torch import nn
+from torch import Tensor, nn
 
 from w4rl_fast.config import load_config, save_config
 from w4rl_fast.errors import UserError
@@ -79,13 +80,17 @@ def read_weights(path: Path, model: nn.Module) -> None:
         raise UserError(
             f"weights {path}", rule=f"it cannot be read: {error}", remedy="Restore it from a copy"
         ) from error
-    wanted = model.state_dict()
-    misfits = [name for name in wanted if name not in state or state[name].shape != wanted[name].shape]
-    foreign = [name for name in state if name not in wanted]
-    if misfits or foreign:
+    missing, unknown = misfits(state, model.state_dict())
+    if missing or unknown:
         raise UserError(
             f"weights {path}",
-            rule=f"they are of another config (missing or misshapen {misfits[:3]}, unknown {foreign[:3]})",
+            rule=f"they are of another config (missing or misshapen {missing[:3]}, unknown {unknown[:3]})",
             remedy=f"Give the {CONFIG} they were trained with",
         )
     model.load_state_dict(state)
+
+
+def misfits(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """The names of weights that are missing or misshapen in a state, and of those that nobody asked for."""
+    missing = [name for name in wanted if name not in state or state[name].shape != wanted[name].shape]
+    return missing, [name for name in state if name not in wanted]

@@ -1,12 +1,12 @@
 """The value network."""
 
-import itertools
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from w4rl_fast.convolutions import strided
 from w4rl_fast.hub import HubModel
 from w4rl_fast.policy.gaussian import GaussianPolicy
 
@@ -40,13 +40,8 @@ class ValueNetwork(HubModel, tags=["robotics", "value"]):
     def __init__(self, config: ValueConfig) -> None:
         super().__init__()
         self.config = config
-        self.convolutions = nn.Sequential()
-        for before, after in itertools.pairwise((3 * config.history, *config.widths)):
-            self.convolutions.extend([nn.Conv2d(before, after, 3, stride=2, padding=1), nn.SiLU()])
-        side = config.image_size
-        for _ in config.widths:
-            side = (side + 1) // 2
-        features = config.widths[-1] * side * side + config.proprio_dim * config.history
+        self.convolutions, seen = strided(3 * config.history, config.widths, config.image_size)
+        features = seen + config.proprio_dim * config.history
         self.head = nn.Sequential(
             nn.Linear(features, config.hidden),
             nn.LayerNorm(config.hidden),

@@ -1,10 +1,9 @@
 """The network that says how likely a frame shows success."""
 
-import itertools
-
 import torch
 from torch import Tensor, nn
 
+from w4rl_fast.convolutions import strided
 from w4rl_fast.hub import HubModel
 from w4rl_fast.reward.config import RewardConfig
 from w4rl_fast.reward.resnet import ResNet18
@@ -15,14 +14,10 @@ class SmallNetwork(nn.Module):
 
     def __init__(self, config: RewardConfig, inputs: int) -> None:
         super().__init__()
-        self.convolutions = nn.Sequential()
-        side = config.image_size
-        for before, after in itertools.pairwise((inputs, *config.widths)):
-            self.convolutions.extend([nn.Conv2d(before, after, 3, stride=2, padding=1), nn.SiLU()])
-            side = (side + 1) // 2
+        self.convolutions, seen = strided(inputs, config.widths, config.image_size)
         self.head = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(config.widths[-1] * side * side, config.hidden),
+            nn.Linear(seen, config.hidden),
             nn.LayerNorm(config.hidden),
             nn.SiLU(),
             nn.Linear(config.hidden, 1),

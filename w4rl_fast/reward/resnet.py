@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from w4rl_fast.errors import UserError
+from w4rl_fast.hub import misfits
 
 WIDTHS = (64, 128, 256, 512)
 
@@ -60,15 +61,10 @@ def adopt(network: ResNet18, state: dict[str, Tensor]) -> None:
     copies = network.conv1.in_channels // 3
     if "conv1.weight" in state:
         state["conv1.weight"] = state["conv1.weight"].repeat(1, copies, 1, 1) / copies
-    wrong = [
-        name
-        for name in mine
-        if not name.startswith("fc.") and (name not in state or state[name].shape != mine[name].shape)
-    ]
-    unknown = sorted(set(state) - set(mine))
-    if wrong or unknown:
+    missing, unknown = misfits(state, {name: value for name, value in mine.items() if not name.startswith("fc.")})
+    if missing or unknown:
         raise UserError(
-            f"ResNet-18 weights (missing or misshapen {wrong[:3]}, unknown {unknown[:3]})",
+            f"ResNet-18 weights (missing or misshapen {missing[:3]}, unknown {unknown[:3]})",
             rule="they carry the usual names: conv1, bn1, layer1.0.conv1 and so on",
             remedy="Give the state dict of a ResNet-18 for 3 channels, as safetensors",
         )

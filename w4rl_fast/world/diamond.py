@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from w4rl_fast.errors import UserError
+from w4rl_fast.hub import misfits
 from w4rl_fast.world.config import BackboneConfig, NoiseConfig
 from w4rl_fast.world.denoiser import NoiseEmbedding, scales, spread
 from w4rl_fast.world.sampler import euler, karras_sigmas
@@ -98,13 +99,12 @@ def load_diamond(path: Path, config: DiamondConfig) -> Diamond:
     if "noise.frequencies" in translated:
         translated["noise.frequencies"] = translated["noise.frequencies"].flatten()
     wanted = model.state_dict()
-    misfits = [name for name in wanted if name not in translated or translated[name].shape != wanted[name].shape]
-    foreign = [name for name in translated if name not in wanted]
-    if misfits or foreign:
+    missing, unknown = misfits(translated, wanted)
+    if missing or unknown:
         raise UserError(
             f"checkpoint {path}",
-            rule=f"its denoiser has other weights than this config (missing or misshapen {misfits[:4]},"
-            f" unknown {foreign[:4]}, of {len(wanted)})",
+            rule=f"its denoiser has other weights than this config (missing or misshapen {missing[:4]},"
+            f" unknown {unknown[:4]}, of {len(wanted)})",
             remedy="Set num_actions, history and backbone to what it was trained with",
         )
     model.load_state_dict(translated)
