@@ -39,8 +39,9 @@ ROOMS = {
     "robot": {"policy", "data.store"},
     "presets": REFINED | {"report", "robot"},
     "run": REAL,
+    "quickstart": REFINED | {"report", "presets", "run"},
     "doctor": REFINED | {"report", "robot"},
-    "cli": REFINED | {"report", "robot", "presets", "doctor", "run"},
+    "cli": REFINED | {"report", "robot", "presets", "quickstart", "doctor", "run"},
     "__main__": {"cli"},
 }
 FORBIDDEN_NAMES = {"utils", "common", "core", "helpers", "misc"}

@@ -8,6 +8,8 @@ from html import escape
 WIDTH, HEIGHT = 460, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 62, 30, 40
 LABEL_GAP = 13
+TINY = 1e-6
+"""Smaller differences are none: ticks are round to twelve digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ def bar(left: float, width: float, value: float, y: Scale, colour: str, digits: 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round values that enclose low and high, about `count` of them, 1, 2 or 5 times a power of ten apart."""
-    span = (high - low) or abs(high) or 1.0
+    span = high - low
+    if span < TINY:
+        span = max(abs(high), TINY)
     power = 10.0 ** math.floor(math.log10(span / count))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power * count >= span * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
