@@ -30,7 +30,13 @@ def write_refined_report(
         Figure("Paired p", f"{gain.p:.1g}", "McNemar, exact, same seeds"),
         Figure("Imagined after", percent(imagined), f"{interval(imagined)}, of held-out starts"),
     ]
-    sections = [success_section(before, after, imagined), learning(run), stages(summary), failures(verdicts)]
+    curves = metrics_of(run)
+    sections = [
+        success_section(before, after, imagined, curves),
+        learning(curves),
+        stages(summary),
+        failures(verdicts),
+    ]
     text = (
         f"{summary['task']}, seed {summary['seed']}. {before.episodes} episodes each in the real simulator, on seeds"
         f" that nothing was ever trained on; {summary['real_steps']:,} real steps were used in all."
@@ -48,47 +54,51 @@ def interval(share: Share) -> str:
     return f"{share.successes} of {share.episodes}; 95 % from {share.low:.1%} to {share.high:.1%}"
 
 
-def success_section(before: Share, after: Share, imagined: Share) -> Section:
-    """Before, after and dreamt, side by side."""
-    shares = [100 * each.successes / each.episodes for each in (before, after, imagined)]
-    bars = bar_chart(
-        ["cloned, real", "refined, real", "refined, imagined"],
-        [Series("success", shares, "c0")],
-        title="Success", unit="% of episodes",
-    )  # fmt: skip
-    said = "The refined policy was chosen by its success in imagined worlds; the real ones only judge it."
-    return Section("Before and after", said, bars)
+Curves = Mapping[str, list[float | None]]
 
 
-def learning(run: Path) -> Section:
-    """How imagined success, the distance from the clone and the guards went."""
+def metrics_of(run: Path) -> Curves:
+    """What the refinement logged, by iteration; shares in per cent."""
     lines = [json.loads(line) for line in (run / "refined" / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "refine/success" in line]
+    shares = ("success", "score", "guard_far_states", "guard_far_successes", "guard_unsure")
+    logged: dict[str, list[float | None]] = {}
+    for name in (*shares, "anchor_kl", "kl"):
+        factor = 100 if name in shares else 1
+        logged[name] = [factor * line[f"refine/{name}"] if f"refine/{name}" in line else None for line in steps]
+    return logged
 
-    def series(key: str, factor: float = 1.0) -> list[float | None]:
-        return [None if f"refine/{key}" not in line else factor * line[f"refine/{key}"] for line in steps]
 
-    success = line_chart(
-        [
-            Series("exploring", series("success", 100), "c0"),
-            Series("held out, by its mean", points(series("score", 100)), "c2"),
-        ],
-        title="Imagined success", unit="%", x_label="iteration",
+def success_section(before: Share, after: Share, imagined: Share, curves: Curves) -> Section:
+    """Before, after and dreamt, side by side, and how the dream got better."""
+    shares = [100 * each.successes / each.episodes for each in (before, after, imagined)]
+    bars = bar_chart(
+        ["cloned, real", "refined, real", "refined, imagined"], [Series("success", shares, "c0")],
+        title="Success", unit="% of episodes",
     )  # fmt: skip
-    divergence = line_chart(
-        [Series("from the clone", series("anchor_kl"), "c0"), Series("within an iteration", series("kl"), "c2")],
-        title="How far the policy moved", unit="nats", x_label="iteration", digits=2,
-    )  # fmt: skip
-    guards = line_chart(
-        [
-            Series("far states", series("guard_far_states", 100), "c0"),
-            Series("far successes", series("guard_far_successes", 100), "c2"),
-            Series("unsure", series("guard_unsure", 100), "c3"),
-        ],
-        title="Guards", unit="% of moments", x_label="iteration",
-    )  # fmt: skip
+    lines = [
+        Series("exploring", curves["success"], "c0"),
+        Series("held out, by its mean", points(curves["score"]), "c2"),
+    ]
+    learnt = line_chart(lines, title="Imagined success", unit="%", x_label="iteration")
+    said = "The refined policy was chosen by its success in imagined worlds; the real ones only judge it."
+    return Section("Before and after", said, row(bars, learnt))
+
+
+def learning(curves: Curves) -> Section:
+    """How far the policy went from the clone, and what the guards said."""
+    moved = [Series("from the clone", curves["anchor_kl"], "c0"), Series("within an iteration", curves["kl"], "c2")]
+    guards = [
+        Series("far states", curves["guard_far_states"], "c0"),
+        Series("far successes", curves["guard_far_successes"], "c2"),
+        Series("unsure", curves["guard_unsure"], "c3"),
+    ]
+    charts = (
+        line_chart(moved, title="How far the policy moved", unit="nats", x_label="iteration", digits=2),
+        line_chart(guards, title="Guards", unit="% of moments", x_label="iteration"),
+    )
     said = "Refinement stops when success rises while a guard says that the world is being exploited."
-    return Section("Learning in the dream", said, row(success, divergence, guards))
+    return Section("Was the dream believed or exploited?", said, row(*charts))
 
 
 def points(values: list[float | None]) -> list[float | None]:
