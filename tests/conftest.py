@@ -9,8 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Without a GPU, Triton's kernels run through its interpreter; that is decided when anything first imports triton.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 # Most tests of stores wait for the disk and nothing else: memory answers at once. It has to hold some hundred MB.
 MEMORY_DISK = Path("/dev/shm")  # noqa: S108
 if MEMORY_DISK.is_dir() and shutil.disk_usage(MEMORY_DISK).free > 2 << 30:

@@ -24,7 +24,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for seed, name in enumerate(("one", "other")):
         torch.manual_seed(seed)
-        config = PolicyConfig(image_size=8, action_dim=4, proprio_dim=4, history=2, widths=(8, 8), hidden=16)
+        config = PolicyConfig(image_size=8, action_dim=4, proprio_dim=7, history=2, widths=(8, 8), hidden=16)
         save_policy(folder / name / "policy", GaussianPolicy(config))
     return folder
 
