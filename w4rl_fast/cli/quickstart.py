@@ -35,9 +35,8 @@ def quickstart(task: str, out: Path, seed: int, minutes: float, workers: int | N
     print_table(rows)
     before, after = (str(job.verdicts[name].share) for name in ("before", "after"))
     click.echo(f"real success before: {before}\n              after: {after}\n{page}\nGo on with:")
-    for line in (f"evaluate world {out} {out / 'data'}", f"evaluate reward {out} {out / 'data'}",
-                 f"refine ppo {out} --set ppo.iterations=60"):  # fmt: skip
-        click.echo(f"  w4rl {line}")
+    for part in ("world", "reward"):
+        click.echo(f"  w4rl evaluate {part} {out} {out / 'data'}")
 
 
 def print_table(rows: list[dict[str, object]]) -> None:
