@@ -22,12 +22,10 @@ from w4rl_fast.policy.clone import CloneConfig, clone
 from w4rl_fast.refine.config import PPOConfig
 from w4rl_fast.refine.imagined import RefineConfig, refine_run
 from w4rl_fast.report.sheet import write_sheet
-from w4rl_fast.reward import load_reward
 from w4rl_fast.reward.train import train_reward
 from w4rl_fast.run import keep_task
 from w4rl_fast.tasks import TaskConfig, default_config
-from w4rl_fast.truth.failure import FailureFidelity, measure_failure, replay
-from w4rl_fast.truth.held_out import held_out
+from w4rl_fast.truth.failure import FailureFidelity, failures_of
 from w4rl_fast.truth.intervals import Share, wilson
 from w4rl_fast.truth.paired import Paired, paired
 from w4rl_fast.truth.success import Verdict, judge
@@ -153,11 +151,9 @@ class Quickstart:
         return f"finds {choice.recall[0]:.0%}, errs on {choice.false_positive_rate[0]:.1%} of real episodes kept apart"
 
     def audit(self) -> str:
-        store = Store(self.data)
-        config = presets.quickstart_world(store.schema, self.task, 1.0, self.config.seed)
-        held = held_out(store, config, horizon=self.task.horizon, episodes=len(store), start=0)
-        model, rule = load_reward(self.out)
-        self.fidelity = measure_failure(replay(load_world(self.out), model, rule, held), rule)
+        judged = failures_of(self.out, Store(self.data))
+        assert judged is not None
+        self.fidelity, _ = judged
         each = self.fidelity.imagined
         return f"{each.agreement:.1%} of {each.n} replays agree; {each.false_successes} false successes"
 

@@ -18,7 +18,10 @@ class Recorded:
         proprio = torch.randn(size, 2, 2, generator=generator)
         success = torch.stack([torch.zeros(size, dtype=torch.bool), proprio[:, 0, 0] > 2], 1)
         return SimpleNamespace(
-            proprio=proprio, actions=torch.randn(size, 1, 1, generator=generator) / 3, success=success
+            real=torch.ones(size, 2, dtype=torch.bool),
+            proprio=proprio,
+            actions=torch.randn(size, 1, 1, generator=generator) / 3,
+            success=success,
         )
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from w4rl_fast.fit import generator_at
 from w4rl_fast.policy import GaussianPolicy, PolicyConfig
+from w4rl_fast.policy.gaussian import log_probability
 from w4rl_fast.refine import PPOConfig
-from w4rl_fast.refine.objective import log_probability
 from w4rl_fast.refine.samples import pictures
 
 SIZE, REACH, TARGET, HORIZON = 8, 0.4, 0.5, 8

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
+from w4rl_fast.policy.gaussian import log_probability
 from w4rl_fast.refine.objective import (
     clipped_objective,
     divergence,
     entropy,
-    log_probability,
     sampled_divergence,
     scaled,
 )

@@ -267,7 +267,7 @@ def test_what_is_not_finite_stops_it_and_is_named(start, line, tmp_path, name) -
 
 def test_a_network_that_breaks_is_named(start) -> None:
     ppo = start(value_warm_up=0)
-    ppo.value.out.register_full_backward_pre_hook(lambda _module, gradient: (gradient[0] * torch.inf,))
+    ppo.value.head[-1].register_full_backward_pre_hook(lambda _module, gradient: (gradient[0] * torch.inf,))
     with pytest.raises(UserError, match="value_gradient is not finite in iteration 0"):
         ppo.iterate()
     with pytest.raises(UserError, match="score is not finite"):

@@ -16,7 +16,7 @@ def observed(history: int, count: int = 5):
 def test_one_value_for_each_observation_zero_at_first(make_policy, history) -> None:
     value = ValueNetwork.beside(make_policy(history))
     assert value(*observed(history)).tolist() == [0] * 5
-    torch.nn.init.normal_(value.out.weight)
+    torch.nn.init.normal_(value.head[-1].weight)
     values = value(*observed(history))
     assert values.shape == (5,)
     assert values.unique().numel() == 5
@@ -40,7 +40,7 @@ def test_another_size_begins_anew(make_policy) -> None:
 
 def test_it_can_be_saved(make_policy, tmp_path) -> None:
     value = ValueNetwork.beside(make_policy(2))
-    torch.nn.init.normal_(value.out.weight)
+    torch.nn.init.normal_(value.head[-1].weight)
     value.save_pretrained(tmp_path)
     torch.testing.assert_close(ValueNetwork.from_pretrained(tmp_path)(*observed(2)), value(*observed(2)))
 

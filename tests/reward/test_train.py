@@ -97,6 +97,16 @@ def test_what_was_imagined_is_not_imagined_again(square_store, tmp_path) -> None
         dream(Refuses(WORLD), windows, tmp_path, episodes=6, seed=0)
 
 
+def test_a_damaged_dream_is_imagined_again(square_store, tmp_path) -> None:
+    windows, world = windows_of(square_store, TRAIN, "train", Mover(WORLD)), Mover(WORLD)
+    first = np.array(dream(world, windows, tmp_path, episodes=6, seed=0).slices[0])
+    (path,) = tmp_path.rglob("dreams-*.npy")
+    whole = path.read_bytes()
+    for damaged in (whole[:-100], whole[:-1] + bytes([whole[-1] ^ 1])):
+        path.write_bytes(damaged)
+        assert (dream(world, windows, tmp_path, episodes=6, seed=0).slices[0] == first).all()
+
+
 def test_a_batch_holds_a_third_of_each_kind(square_store) -> None:
     rows = RealRows(windows_of(square_store, TRAIN, "train"))
     balanced = Balanced(rows, "store")

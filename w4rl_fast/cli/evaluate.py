@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from w4rl_fast.data import Store
-    from w4rl_fast.truth.failure import FailureFidelity, Mistake
+    from w4rl_fast.truth.failure import FailureFidelity
 
 FOLDER = click.Path(path_type=Path)
 RESPONSE_STEPS = 5
@@ -120,6 +119,7 @@ def world(
     from w4rl_fast.report import world as report
     from w4rl_fast.report.failure import failure_figures, failure_section
     from w4rl_fast.report.response import action_response
+    from w4rl_fast.truth.failure import failures_of
     from w4rl_fast.truth.features import load_networks
     from w4rl_fast.truth.held_out import held_out
     from w4rl_fast.truth.open_loop import judge_world
@@ -173,6 +173,7 @@ def reward(ctx: click.Context, run: Path, store: Path, as_json: bool) -> None:
     from w4rl_fast.reward.rows import RealRows
     from w4rl_fast.reward.train import TrainRewardConfig, windows_of
     from w4rl_fast.truth.classifier import judge_reading
+    from w4rl_fast.truth.failure import failures_of
 
     (model, rule), opened = load_reward(run), Store(store)
     config = load_config(run / "reward" / "train.json", TrainRewardConfig)
@@ -192,27 +193,6 @@ def reward(ctx: click.Context, run: Path, store: Path, as_json: bool) -> None:
     if audit is not None:
         click.echo(in_words(audit[0]))
     click.echo(str(whole["page"]))
-
-
-def failures_of(run: Path, store: "Store") -> "tuple[FailureFidelity, list[Mistake]] | None":
-    """What world and classifier of a run make of held-out episodes together; None while one of them is missing."""
-    from w4rl_fast.config import load_config
-    from w4rl_fast.reward import load_reward
-    from w4rl_fast.reward.checkpoint import WEIGHTS
-    from w4rl_fast.reward.train import TrainRewardConfig
-    from w4rl_fast.truth.failure import measure_failure, replay
-    from w4rl_fast.truth.held_out import held_out
-    from w4rl_fast.world.checkpoint import load_world
-    from w4rl_fast.world.train import TrainWorldConfig
-
-    if not (run / "reward" / WEIGHTS).exists() or not (run / "world").exists():
-        return None
-    model, rule = load_reward(run)
-    config = load_config(run / "world" / "train.json", TrainWorldConfig)
-    horizon = load_config(run / "reward" / "train.json", TrainRewardConfig).horizon
-    held = held_out(store, config, horizon=horizon, episodes=len(store), start=0)
-    replays = replay(load_world(run), model, rule, held)
-    return measure_failure(replays, rule), replays.mistakes
 
 
 def in_words(fidelity: "FailureFidelity") -> str:

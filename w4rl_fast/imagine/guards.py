@@ -11,6 +11,7 @@ from w4rl_fast.data.windows import Windows
 from w4rl_fast.errors import UserError
 
 UNSURE = (0.2, 0.8)
+FEW = 20
 SAMPLE = 4096
 """Real moments that distances are taken to; more would not change a 99th percentile."""
 
@@ -60,17 +61,19 @@ class Guards:
     def __init__(self, windows: Windows, config: GuardConfig) -> None:
         self.config = config
         batch = windows.batch(0, 2 * SAMPLE)
-        moments = torch.cat([batch.proprio[:, -2], batch.actions[:, -1]], dim=1)
+        happened = batch.real[:, -2]  # before an episode there is a repeated moment, and no action
+        moments = torch.cat([batch.proprio[:, -2], batch.actions[:, -1]], dim=1)[happened]
         self.mean, self.std = moments.mean(0), moments.std(0).clamp_min(1e-3)
         scaled = (moments - self.mean) / self.std
-        self.real = scaled[:SAMPLE]
-        self.usual = float(nearest(scaled[SAMPLE:], self.real).quantile(0.99))
+        middle = len(scaled) // 2
+        self.real = scaled[:middle]
+        self.usual = float(nearest(scaled[middle:], self.real).quantile(0.99))
         body = slice(0, batch.proprio.shape[2])
-        won = batch.success[:, -1] & ~batch.success[:, -2]
+        won = (batch.success[:, -1] & ~batch.success[:, -2])[happened]
         self.successes = scaled[won][:, body]
-        half = len(self.successes) // 2
-        reach = nearest(self.successes[:half], self.successes[half:]) if half else torch.zeros(1)
-        self.usual_success = float(reach.quantile(0.99))
+        self.usual_success = torch.inf  # with few real successes nobody can say what is far from them
+        if (half := len(self.successes) // 2) >= FEW:
+            self.usual_success = float(nearest(self.successes[:half], self.successes[half:]).quantile(0.99))
         self.first: float | None = None
 
     def __call__(self, iteration: int, rollout: Watched) -> Mapping[str, float]:
@@ -90,7 +93,7 @@ class Guards:
         return {f"guard_{name}": value for name, value in figures.items()}
 
     def _far(self, winning: Tensor) -> float:
-        if not len(winning) or not len(self.successes):
+        if not len(winning) or self.usual_success == torch.inf:
             return 0.0
         return float((nearest(winning, self.successes) > self.usual_success).float().mean())
 

@@ -120,7 +120,11 @@ def differences(store: Store, task: TaskConfig) -> str:
 def drift_of(run: Path) -> list[float | None] | None:
     """How far the imagined hand is from the real one after each step, in metres, where that was measured."""
     path = run / "world-fidelity.json"
-    return json.loads(path.read_bytes()).get("proprio_error_m") if path.exists() else None
+    try:
+        errors: list[float | None] | None = json.loads(path.read_bytes()).get("proprio_error_m")
+    except (OSError, ValueError):  # it only makes a warning more precise
+        return None
+    return errors
 
 
 def beyond(steps: int, trained: int, drift: list[float | None] | None) -> str:

@@ -1,6 +1,5 @@
 """Behaviour cloning: the policy learns to give the actions of the demonstrations."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from torch import Tensor
 from w4rl_fast.data.windows import Batch, Windows
 from w4rl_fast.fit import Fit, FitConfig, generator_at
 from w4rl_fast.policy.checkpoint import save_policy
-from w4rl_fast.policy.gaussian import GaussianPolicy
+from w4rl_fast.policy.gaussian import GaussianPolicy, log_probability
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,8 +48,7 @@ def negative_log_likelihood(
     frames = frames + config.frame_noise * torch.randn(frames.shape, generator=generator)
     proprio = proprio + config.proprio_noise * policy.proprio_std * torch.randn(proprio.shape, generator=generator)
     mean, std = policy(frames, proprio)
-    errors = (batch.actions[:, history - 1] - mean) / std
-    return (0.5 * errors.square() + std.log() + 0.5 * math.log(2 * math.pi)).sum(1).mean()
+    return -log_probability(mean, std, batch.actions[:, history - 1]).mean()
 
 
 def set_statistics(policy: GaussianPolicy, windows: Windows) -> None:

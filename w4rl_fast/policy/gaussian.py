@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from w4rl_fast.convolutions import strided
-from w4rl_fast.hub import HubModel
+from w4rl_fast.policy.observer import Observer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,35 +35,24 @@ class PolicyConfig:
             )
 
 
-class GaussianPolicy(HubModel, tags=["robotics", "policy"]):
+class GaussianPolicy(Observer, tags=["robotics", "policy"]):
     """Frames (B, T, 3, H, W) in [-1, 1] and proprioception (B, T, P) to mean and deviation (B, A) of the action."""
 
     config: PolicyConfig
     config_class = PolicyConfig
     weights_file = "policy.safetensors"
-    proprio_mean: Tensor
-    proprio_std: Tensor
 
     def __init__(self, config: PolicyConfig) -> None:
-        super().__init__()
+        super().__init__(config, config.action_dim)
         self.config = config
-        self.convolutions, seen = strided(3 * config.history, config.widths, config.image_size)
-        features = seen + config.proprio_dim * config.history
-        self.head = nn.Sequential(
-            nn.Linear(features, config.hidden),
-            nn.LayerNorm(config.hidden),
-            nn.SiLU(),
-            nn.Linear(config.hidden, config.hidden),
-            nn.SiLU(),
-            nn.Linear(config.hidden, config.action_dim),
-        )
         self.log_std = nn.Parameter(torch.full((config.action_dim,), math.log(0.3)))
-        self.register_buffer("proprio_mean", torch.zeros(config.proprio_dim))
-        self.register_buffer("proprio_std", torch.ones(config.proprio_dim))
 
     def forward(self, frames: Tensor, proprio: Tensor) -> tuple[Tensor, Tensor]:
-        pixels = self.convolutions(frames.flatten(1, 2)).flatten(1)
-        body = ((proprio - self.proprio_mean) / self.proprio_std).flatten(1)
-        mean = self.head(torch.cat([pixels, body], dim=1))
+        mean = self.observe(frames, proprio)
         std = self.log_std.clamp(math.log(self.config.std_low), math.log(self.config.std_high)).exp()
         return mean, std.expand_as(mean)
+
+
+def log_probability(mean: Tensor, std: Tensor, actions: Tensor) -> Tensor:
+    """Of actions (B, A) under diagonal Gaussians of mean and deviation (B, A): (B,)."""
+    return -(0.5 * ((actions - mean) / std).square() + std.log() + 0.5 * math.log(2 * math.pi)).sum(-1)

@@ -6,11 +6,6 @@ import torch
 from torch import Tensor
 
 
-def log_probability(mean: Tensor, std: Tensor, actions: Tensor) -> Tensor:
-    """Of actions (B, A): (B,)."""
-    return -(0.5 * ((actions - mean) / std).square() + std.log() + 0.5 * math.log(2 * math.pi)).sum(-1)
-
-
 def entropy(std: Tensor) -> Tensor:
     """(B,), in nats."""
     return (std.log() + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)

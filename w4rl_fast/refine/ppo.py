@@ -14,7 +14,7 @@ from w4rl_fast.config import to_json_dict
 from w4rl_fast.errors import UserError
 from w4rl_fast.fit import generator_at
 from w4rl_fast.hub import write_model
-from w4rl_fast.policy.gaussian import GaussianPolicy
+from w4rl_fast.policy.gaussian import GaussianPolicy, log_probability
 from w4rl_fast.refine import checkpoint
 from w4rl_fast.refine.config import PPOConfig
 from w4rl_fast.refine.learner import Learner
@@ -22,7 +22,6 @@ from w4rl_fast.refine.objective import (
     clipped_objective,
     divergence,
     entropy,
-    log_probability,
     sampled_divergence,
     scaled,
 )

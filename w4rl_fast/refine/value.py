@@ -6,9 +6,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from w4rl_fast.convolutions import strided
-from w4rl_fast.hub import HubModel
 from w4rl_fast.policy.gaussian import GaussianPolicy
+from w4rl_fast.policy.observer import Observer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,32 +27,18 @@ class ValueConfig:
             )
 
 
-class ValueNetwork(HubModel, tags=["robotics", "value"]):
+class ValueNetwork(Observer, tags=["robotics", "value"]):
     """Frames (B, H, 3, S, S) in [-1, 1] and proprioception (B, H, P) to the return (B,) that is still to come."""
 
     config: ValueConfig
     config_class = ValueConfig
     weights_file = "value.safetensors"
-    proprio_mean: Tensor
-    proprio_std: Tensor
 
     def __init__(self, config: ValueConfig) -> None:
-        super().__init__()
+        super().__init__(config, 1)
         self.config = config
-        self.convolutions, seen = strided(3 * config.history, config.widths, config.image_size)
-        features = seen + config.proprio_dim * config.history
-        self.head = nn.Sequential(
-            nn.Linear(features, config.hidden),
-            nn.LayerNorm(config.hidden),
-            nn.SiLU(),
-            nn.Linear(config.hidden, config.hidden),
-            nn.SiLU(),
-        )
-        self.out = nn.Linear(config.hidden, 1)
-        nn.init.zeros_(self.out.weight)  # nothing is expected before anything was seen
-        nn.init.zeros_(self.out.bias)
-        self.register_buffer("proprio_mean", torch.zeros(config.proprio_dim))
-        self.register_buffer("proprio_std", torch.ones(config.proprio_dim))
+        for weight in self.head[-1].parameters():
+            nn.init.zeros_(weight)  # nothing is expected before anything was seen
 
     @classmethod
     def beside(cls, policy: GaussianPolicy, config: ValueConfig | None = None) -> Self:
@@ -69,10 +54,7 @@ class ValueNetwork(HubModel, tags=["robotics", "value"]):
         return value
 
     def forward(self, frames: Tensor, proprio: Tensor) -> Tensor:
-        pixels = self.convolutions(frames.flatten(1, 2)).flatten(1)
-        body = ((proprio - self.proprio_mean) / self.proprio_std).flatten(1)
-        value: Tensor = self.out(self.head(torch.cat([pixels, body], dim=1)))
-        return value[:, 0]
+        return self.observe(frames, proprio)[:, 0]
 
 
 def shapes(module: nn.Module) -> dict[str, torch.Size]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,33 +24,48 @@ SLICE = 32
 
 
 def dream(world: WorldModel, windows: Windows, folder: Path, *, episodes: int, seed: int) -> Dreams:
-    """Up to `episodes` of these windows from their beginning, as this world imagines them; made once, then read."""
+    """Up to `episodes` of these windows from their beginning, as this world imagines them; made once, then read.
+
+    A slice carries the checksum of its bytes in its name; one that is damaged is imagined again.
+    """
     there = len(windows.episodes)
     episodes = min(episodes, there)
     chosen = np.linspace(0, there - 1, episodes).astype(np.int64)  # in the order of names: every source has its part
     folder = folder / name_of(world, windows, chosen, seed)
-    done, wanted = len(list(folder.glob("dreams-*.npy"))), -(-episodes // SLICE)
-    if done < wanted:
+    wanted = -(-episodes // SLICE)
+    missing = [number for number in range(wanted) if intact(folder, number) is None]
+    if missing:
         steps, size = windows.config.future, world.config.image_size
         plan(
             "imagine for the classifier",
             memory_bytes=SLICE * (3 * steps + world.config.history) * size * size * 3 * 4 + (300 << 20),
-            disk_bytes=episodes * 2 * steps * size * size * 3,
+            disk_bytes=len(missing) * SLICE * 2 * steps * size * size * 3,
             folder=folder.parents[1],
         )
         folder.mkdir(parents=True, exist_ok=True)
-        with Progress("imagine", total=episodes, unit="episodes", completed=min(done * SLICE, episodes)) as bar:
-            for number in range(done, wanted):
+        with Progress("imagine", total=wanted, unit="slices", completed=wanted - len(missing)) as bar:
+            for number in missing:
                 some = chosen[number * SLICE : (number + 1) * SLICE]
-                pixels = imagine_both(world, windows.gather(some, np.zeros_like(some)), seed + number)
-                buffer = io.BytesIO()
-                np.save(buffer, pixels)
-                publish(folder / f"dreams-{number:05d}.npy", buffer.getvalue())
-                bar.advance(len(some))
-    files = sorted(folder.glob("dreams-*.npy"))
-    return Dreams(
-        folder, [np.load(path, mmap_mode="r", allow_pickle=False) for path in files], windows.episodes[chosen]
-    )
+                keep(folder, number, imagine_both(world, windows.gather(some, np.zeros_like(some)), seed + number))
+                bar.advance()
+    slices = [intact(folder, number) for number in range(wanted)]
+    return Dreams(folder, [part for part in slices if part is not None], windows.episodes[chosen])
+
+
+def keep(folder: Path, number: int, pixels: NDArray[np.uint8]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, pixels)
+    publish(folder / f"dreams-{number:05d}-{zlib.crc32(buffer.getbuffer()):08x}.npy", buffer.getvalue())
+
+
+def intact(folder: Path, number: int) -> NDArray[np.uint8] | None:
+    """The slice of that number, memory-mapped, if it is there and whole; a damaged one is removed."""
+    for path in folder.glob(f"dreams-{number:05d}-*.npy"):
+        if f"{zlib.crc32(path.read_bytes()):08x}" == path.stem[-8:]:
+            pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+            return pixels
+        path.unlink()
+    return None
 
 
 def imagine_both(world: WorldModel, batch: Batch, seed: int) -> NDArray[np.uint8]:

@@ -153,7 +153,13 @@ def start_from(model: RewardModel, weights: Path) -> None:
         raise UserError(
             f"weights {weights}", rule="only a resnet18 starts from public weights", remedy="Add --preset small"
         )
-    adopt(model.network, load_file(weights))
+    try:
+        state = load_file(weights)
+    except Exception as error:
+        raise UserError(
+            f"weights {weights}", rule=f"they cannot be read as safetensors: {error}", remedy="Give such a file"
+        ) from error
+    adopt(model.network, state)
 
 
 def require_fit(store: Episodes, config: TrainRewardConfig) -> None:

@@ -1,0 +1,55 @@
+"""What a policy and a value network see with."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from w4rl_fast.convolutions import strided
+from w4rl_fast.hub import HubModel
+
+
+class ObserverConfig(Protocol):
+    """The sizes of an observer, in the config of whatever sees with it."""
+
+    @property
+    def image_size(self) -> int: ...
+
+    @property
+    def proprio_dim(self) -> int: ...
+
+    @property
+    def history(self) -> int: ...
+
+    @property
+    def widths(self) -> tuple[int, ...]: ...
+
+    @property
+    def hidden(self) -> int: ...
+
+
+class Observer(HubModel):
+    """Frames (B, H, 3, S, S) in [-1, 1] and proprioception (B, H, P) to (B, outputs)."""
+
+    proprio_mean: Tensor
+    proprio_std: Tensor
+
+    def __init__(self, config: ObserverConfig, outputs: int) -> None:
+        super().__init__()
+        self.convolutions, seen = strided(3 * config.history, config.widths, config.image_size)
+        self.head = nn.Sequential(
+            nn.Linear(seen + config.proprio_dim * config.history, config.hidden),
+            nn.LayerNorm(config.hidden),
+            nn.SiLU(),
+            nn.Linear(config.hidden, config.hidden),
+            nn.SiLU(),
+            nn.Linear(config.hidden, outputs),
+        )
+        self.register_buffer("proprio_mean", torch.zeros(config.proprio_dim))
+        self.register_buffer("proprio_std", torch.ones(config.proprio_dim))
+
+    def observe(self, frames: Tensor, proprio: Tensor) -> Tensor:
+        pixels = self.convolutions(frames.flatten(1, 2)).flatten(1)
+        body = ((proprio - self.proprio_mean) / self.proprio_std).flatten(1)
+        numbers: Tensor = self.head(torch.cat([pixels, body], dim=1))
+        return numbers
