@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -12,26 +13,32 @@ from typing import Any
 import torch
 
 from w4rl_fast import presets
+from w4rl_fast.config import load_config, to_json_dict
 from w4rl_fast.data import Store, WindowConfig, Windows
 from w4rl_fast.data.check import check_store
 from w4rl_fast.data.collect import CollectConfig, collect
 from w4rl_fast.errors import UserError
+from w4rl_fast.files import publish
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.policy import GaussianPolicy, PolicyConfig, policy_actor, policy_digest
 from w4rl_fast.policy.clone import CloneConfig, clone
 from w4rl_fast.refine.config import PPOConfig
+from w4rl_fast.refine.controls import CONTROLS
 from w4rl_fast.refine.imagined import RefineConfig, refine_run
+from w4rl_fast.refine.proof import Judgement, chosen, gains, keep_proof, prove, summary_of
+from w4rl_fast.refine.repair import RepairConfig, Round, repair
 from w4rl_fast.report.sheet import write_sheet
 from w4rl_fast.reward.train import train_reward
-from w4rl_fast.run import keep_task
+from w4rl_fast.run import ROUND_FILE, keep_store, keep_task, latest, rounds
 from w4rl_fast.tasks import TaskConfig, default_config
-from w4rl_fast.truth.failure import FailureFidelity, failures_of
-from w4rl_fast.truth.intervals import Share, wilson
-from w4rl_fast.truth.paired import Paired, paired
-from w4rl_fast.truth.success import Verdict, judge
+from w4rl_fast.truth.audit import AuditConfig, audit
 from w4rl_fast.world.checkpoint import load_world
 from w4rl_fast.world.train import train_world
 from w4rl_kernels.threads import physical_cores
+
+STAGES = "stages.json"
+WATCHED = 4
+"""Episodes of the last policy that the report shows beside the dream."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +46,7 @@ class QuickstartConfig:
     """`minutes` scale what is trained; the defaults are for two cores. No expert but the `demos` is ever asked.
 
     `rollouts` of the cloned policy: so many episodes at each (noise, bias), whose failures the world has to know.
+    `repair` is how many rounds there are at most, of `repair_rollouts` real episodes each; 0 is strictly offline.
     """
 
     task: str = "metaworld/button-press-topdown-v3"
@@ -46,14 +54,34 @@ class QuickstartConfig:
     demos: int = 2
     rollouts: tuple[tuple[int, float, float], ...] = ((400, 0.5, 0.15), (150, 0.5, 0.4), (150, 0.1, 0.0))
     random: int = 150
+    repair: int = 1
+    repair_rollouts: int = 100
     minutes: float = 15.0
     episodes: int = 200
     seed: int = 0
     workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
     def __post_init__(self) -> None:
-        if self.minutes < 1 or self.demos < 1 or self.episodes < 1:
-            raise ValueError(f"minutes={self.minutes}, demos={self.demos}, episodes={self.episodes}: at least 1 each")
+        if self.minutes < 1 or self.demos < 1 or self.episodes < 1 or self.repair < 0:
+            raise ValueError(
+                f"minutes={self.minutes}, demos={self.demos}, episodes={self.episodes}, repair={self.repair}: at least"
+                " 1 each, and no rounds of repair or some"
+            )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What may not change between two calls on one run."""
+        free = ("repair", "workers", "episodes")
+        return {name: value for name, value in to_json_dict(self).items() if name not in free}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageRow:
+    """A finished stage."""
+
+    name: str
+    seconds: float
+    figure: str
 
 
 class Quickstart:
@@ -61,14 +89,14 @@ class Quickstart:
 
     def __init__(self, out: Path, config: QuickstartConfig) -> None:
         self.out, self.config = out, config
+        self.share = config.minutes / 15
         self.data = out / "data"
         self.task: TaskConfig = default_config(config.task, image_size=config.image_size)
-        self.verdicts: dict[str, Verdict] = {}
-        self.imagined: Share | None = None
-        self.fidelity: FailureFidelity | None = None
+        self.judged: dict[str, Judgement] = {}
 
     @property
     def stages(self) -> dict[str, Callable[[], str]]:
+        again = {f"repair {n}": functools.partial(self.repair, n) for n in range(1, self.config.repair + 1)}
         return {
             "demonstrate": self.demonstrate,
             "clone": self.clone,
@@ -78,19 +106,40 @@ class Quickstart:
             "classifier": self.classifier,
             "audit": self.audit,
             "refine": self.refine,
+            **again,
             "prove": self.prove,
         }
 
-    def run(self) -> list[dict[str, object]]:
-        """Every stage in its order: its name, seconds and key figure."""
+    def run(self) -> list[StageRow]:
+        """Every stage in its order; those that an earlier call finished are not run again, but for the proof."""
         torch.set_num_threads(physical_cores())
         keep_task(self.out, self.task)
-        rows: list[dict[str, object]] = []
+        keep_store(self.out, self.data)
+        rows = {row.name: row for row in self.finished()}
         for name, stage in self.stages.items():
+            if name in rows and name != "prove":
+                continue
             started = time.monotonic()
             figure = stage()
-            rows.append({"name": name, "seconds": round(time.monotonic() - started, 1), "figure": figure})
-        return rows
+            rows[name] = StageRow(name=name, seconds=round(time.monotonic() - started, 1), figure=figure)
+            done = {"settings": self.config.identity, "stages": [dataclasses.asdict(row) for row in rows.values()]}
+            publish(self.out / STAGES, json.dumps(done, indent=2).encode())
+        return [rows[name] for name in self.stages]
+
+    def finished(self) -> list[StageRow]:
+        """What earlier calls did; a run that was begun with other settings is refused."""
+        path = self.out / STAGES
+        if not path.exists():
+            return []
+        there = json.loads(path.read_bytes())
+        others = [name for name, value in self.config.identity.items() if there["settings"].get(name) != value]
+        if others:
+            raise UserError(
+                f"run {self.out}",
+                rule=f"it was begun with another {', '.join(others)} ({path})",
+                remedy="Give the same settings to go on with it, or another --out",
+            )
+        return [StageRow(**row) for row in there["stages"]]
 
     def demonstrate(self) -> str:
         self._collect(CollectConfig(expert=self.config.demos, seed=self.config.seed, workers=1))
@@ -140,60 +189,89 @@ class Quickstart:
 
     def world(self) -> str:
         store = Store(self.data)
-        config = presets.quickstart_world(store.schema, self.task, self.config.minutes / 15, self.config.seed)
+        config = presets.quickstart_world(store.schema, self.task, self.share, self.config.seed)
         train_world(store, config, self.out / "world")
         return f"{config.denoiser.steps} steps of {config.denoiser.batch} windows"
 
     def classifier(self) -> str:
         store = Store(self.data)
-        config = presets.quickstart_reward(store, self.task.name, self.config.minutes / 15, self.config.seed)
+        config = presets.quickstart_reward(store, self.task.name, self.share, self.config.seed)
         choice = train_reward(store, load_world(self.out), config, self.out / "reward")
         return f"finds {choice.recall[0]:.0%}, errs on {choice.false_positive_rate[0]:.1%} of real episodes kept apart"
 
     def audit(self) -> str:
-        judged = failures_of(self.out, Store(self.data))
-        assert judged is not None
-        self.fidelity, _ = judged
-        each = self.fidelity.imagined
-        return f"{each.agreement:.1%} of {each.n} replays agree; {each.false_successes} false successes"
+        found, _ = audit(self.out, Store(self.data), AuditConfig())
+        each = found.fidelity.imagined
+        said = f"{each.agreement:.1%} of {each.n} replays agree; {each.false_successes} false successes"
+        return said if found.passes else f"{said}: fails, so a repair has to show"
 
     def refine(self) -> str:
-        share = self.config.minutes / 15
-        ppo = PPOConfig(steps=self.task.horizon, iterations=max(4, round(24 * share)), seed=self.config.seed)
-        config = RefineConfig(ppo=ppo)
-        result = refine_run(LoadedRun(self.out), config, store=self.data)
+        ppo = PPOConfig(steps=self.task.horizon, iterations=max(4, round(24 * self.share)), seed=self.config.seed)
+        result = refine_run(LoadedRun(self.out), RefineConfig(ppo=ppo), force=True)
         assert result.score is not None
-        self.imagined = wilson(round(result.score * config.judged), config.judged)
         return f"imagined success {result.score:.1%} (held-out starts)"
 
+    def repair(self, number: int) -> str:
+        config = RepairConfig(
+            rollouts=self.config.repair_rollouts,
+            workers=self.config.workers,
+            seed=self.config.seed,
+            refine=RefineConfig(
+                ppo=PPOConfig(
+                    steps=self.task.horizon, iterations=max(4, round(24 * self.share)), seed=self.config.seed + number
+                )
+            ),
+        )
+        done = repair(self.out, config, number)
+        real = f"{done.real.successes} of {done.real.episodes} real rollouts succeed"
+        if not done.repaired:
+            return f"{real}, and the world knew: nothing to repair"
+        assert done.imagined is not None
+        assert done.after is not None
+        before, after = done.before.fidelity.imagined, done.after.fidelity.imagined
+        return (
+            f"{real}; replays agree in {before.agreement:.0%}, then {after.agreement:.0%};"
+            f" imagined success {done.imagined.successes / done.imagined.episodes:.0%}"
+        )
+
     def prove(self) -> str:
-        for name, folder in (("before", self.out / "policy"), ("after", self.out / "refined" / "best")):
-            self.verdicts[name] = judge(
-                self.task,
-                functools.partial(policy_actor, folder),
-                episodes=self.config.episodes,
-                workers=self.config.workers,
-                keep=8,
-            )
-        return f"real success {self.gain.difference:+.1%}, p = {self.gain.p:.1g}"
+        policies = chosen(self.out, before=True, after=True, controls=True)
+        self.judged = prove(
+            self.out, policies, episodes=self.config.episodes, workers=self.config.workers, watch=WATCHED
+        )
+        keep_proof(self.out, {"task": self.task.name, "policies": summary_of(self.judged, gains(self.judged))})
+        gain = gains(self.judged)[self.last]
+        return f"real success {gain.difference:+.1%}, p = {gain.p:.1g}"
 
     @property
-    def gain(self) -> Paired:
-        return paired(self.verdicts["before"].by_seed, self.verdicts["after"].by_seed)
+    def last(self) -> str:
+        """The name of the policy that everything ended with."""
+        end = latest(self.out)
+        return "refined" if end == self.out else end.name
 
-    def summary(self, rows: list[dict[str, object]]) -> Mapping[str, Any]:
-        """What a script would read."""
-        shares = {name: dataclasses.asdict(verdict.share) for name, verdict in self.verdicts.items()}
+    def summary(self, rows: list[StageRow]) -> Mapping[str, Any]:
+        """What a script would read; `after` is the last policy, `offline` the one refined before any repair."""
+        store, compared = Store(self.data), gains(self.judged)
+        steps: dict[str, int] = {}
+        for info, length in zip(store.infos, store.lengths, strict=True):
+            steps[info.source] = steps.get(info.source, 0) + length - 1
+        last, imagined = compared[self.last], self.judged[self.last].imagined
+        assert imagined is not None
+        done = [to_json_dict(load_config(folder / ROUND_FILE, Round)) for folder in rounds(self.out)]
         return {
             "task": self.task.name,
             "seed": self.config.seed,
-            "stages": rows,
-            **shares,
-            "imagined_after": dataclasses.asdict(self.imagined) if self.imagined else None,
-            "p_paired": self.gain.p,
-            "paired": dataclasses.asdict(self.gain),
-            "failure_fidelity": dataclasses.asdict(self.fidelity) if self.fidelity else None,
-            "real_steps": sum(Store(self.data).lengths) - len(Store(self.data)),
+            "stages": [dataclasses.asdict(row) for row in rows],
+            "before": dataclasses.asdict(self.judged["cloned"].real.share),
+            "after": dataclasses.asdict(self.judged[self.last].real.share),
+            "imagined_after": dataclasses.asdict(imagined),
+            "p_paired": last.p,
+            "offline": summary_of(self.judged, compared)["refined"],
+            "policies": summary_of(self.judged, compared),
+            "against_successes": dataclasses.asdict(gains(self.judged, CONTROLS[1])[self.last]),
+            "audit": json.loads((latest(self.out) / "audit.json").read_bytes()),
+            "rounds": done,
+            "real_steps": {**steps, "all": sum(steps.values())},
         }
 
     def _collect(self, config: CollectConfig) -> None:

@@ -1,13 +1,18 @@
-"""A run is a folder: what it is about, and the parts that were trained for it."""
+"""A run is a folder: what it is about, where its data lie, the parts that were trained for it, its rounds of repair."""
 
+import json
+import os
 from pathlib import Path
 
 from w4rl_fast.config import from_json_dict, load_config, save_config
 from w4rl_fast.data.store import Store
 from w4rl_fast.errors import UserError
+from w4rl_fast.files import publish
 from w4rl_fast.tasks import TaskConfig
 
-TASK = "task.json"
+TASK, DATA = "task.json", "data.json"
+ROUND = "repair-"
+ROUND_FILE = "round.json"
 
 
 def task_of_store(store: Store, name: str | None) -> TaskConfig:
@@ -43,3 +48,34 @@ def task_of_run(run: Path) -> TaskConfig:
     if not path.exists():
         raise UserError(f"run {run}", rule=f"there is no {TASK} in it", remedy="Give a folder that `w4rl train` wrote")
     return load_config(path, TaskConfig)
+
+
+def keep_store(run: Path, store: Path) -> None:
+    """Write where the data of the run lie, seen from the run, so that both can be moved together."""
+    run.mkdir(parents=True, exist_ok=True)
+    publish(run / DATA, json.dumps({"store": os.path.relpath(store, run)}).encode())
+
+
+def store_of_run(run: Path, given: Path | str | None = None) -> Path:
+    """The store that was given, or the one that the run was last trained on, or the one inside it."""
+    if given is not None:
+        return Path(given)
+    path = run / DATA
+    store = run / (json.loads(path.read_bytes())["store"] if path.exists() else "data")
+    if not store.exists():
+        raise UserError(
+            f"store {store} of run {run}", rule="it is not there", remedy="Give the store that holds its data"
+        )
+    return Path(os.path.normpath(store))
+
+
+def latest(run: Path) -> Path:
+    """The run itself, or its last round of repair that ended in another policy."""
+    repaired = [folder for folder in rounds(run) if json.loads((folder / ROUND_FILE).read_bytes())["repaired"]]
+    return repaired[-1] if repaired else run
+
+
+def rounds(run: Path) -> list[Path]:
+    """The finished rounds of repair, in their order."""
+    finished = run.glob(f"{ROUND}*/{ROUND_FILE}")
+    return sorted((path.parent for path in finished), key=lambda folder: int(folder.name.removeprefix(ROUND)))

@@ -42,7 +42,7 @@ def test_a_store_in_the_run_is_found(run, store) -> None:
     shutil.copytree(store.path, run / "data")
     assert w4rl_fast.load(run).imagine(num_worlds=2, slice_size=2).num_envs == 2
     shutil.rmtree(run / "data")
-    with pytest.raises(UserError, match="no store in it"):
+    with pytest.raises(UserError, match="it is not there"):
         w4rl_fast.load(run).imagine()
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import warnings
 from typing import Any
 
 import click
@@ -10,12 +11,14 @@ from w4rl_fast import __version__
 from w4rl_fast.errors import UserError
 
 COMMANDS = {
-    "quickstart": "Everything there is so far, on one small task.",
+    "quickstart": "The main job on one task, from nothing.",
     "tasks": "List the tasks, with camera, actions and horizon.",
     "collect": "Record episodes of a task into a store.",
     "data": "Look at, check, import and export a store.",
     "train": "Train the parts of a run from a store.",
     "refine": "Make the policy of a run better in its imagined world.",
+    "audit": "See whether a policy may be refined in the world of a run.",
+    "repair": "Let the refined policy show for real where its world is wrong, and learn from that.",
     "evaluate": "Judge a run on what it never saw.",
     "doctor": "Show what works on this machine, and what to do about the rest.",
 }
@@ -63,6 +66,7 @@ def is_expected(error: BaseException) -> bool:
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
     """Diffusion world models fast enough to train robots in."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     if not debug:
         # zarr writes in several tasks at once: the first failure is our error, the others would add tracebacks.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -16,11 +16,13 @@ def refine() -> None:
 @click.argument("run", type=FOLDER)
 @click.argument("store", type=FOLDER, required=False)
 @click.option("--set", "settings", multiple=True, help="A setting, such as ppo.iterations=60 or ppo.anchor=0.01.")
+@click.option("--force", is_flag=True, help="Refine in a world that does not pass its audit too.")
 @click.option("--threads", type=int, help="Threads of torch.  [default: physical cores]")
-def ppo(run: Path, store: Path | None, settings: tuple[str, ...], threads: int | None) -> None:
+def ppo(run: Path, store: Path | None, settings: tuple[str, ...], force: bool, threads: int | None) -> None:
     """Refine RUN/policy by PPO into RUN/refined, in worlds that begin as the episodes of STORE do.
 
-    STORE is RUN/data where it is left out.
+    STORE is by default the one that RUN was trained on. A world whose replays of real episodes do not end as those did
+    is refused.
     """
     import torch
 
@@ -33,8 +35,8 @@ def ppo(run: Path, store: Path | None, settings: tuple[str, ...], threads: int |
     torch.set_num_threads(threads or physical_cores())
     loaded = w4rl_fast.load(run)
     config = override(RefineConfig(ppo=PPOConfig(steps=loaded.task.horizon)), settings)
-    result = refine_run(loaded, config, store=store)
+    result = refine_run(loaded, config, store=store, force=force)
     click.echo(
         f"{run / 'refined'}: imagined success {result.score:.1%} after iteration {result.iteration}."
-        f" Go on with:\n  w4rl evaluate policy {run} --compare"
+        f" Go on with:\n  w4rl evaluate policy {run} --before --after\n  w4rl repair {run}"
     )

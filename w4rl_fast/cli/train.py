@@ -40,11 +40,12 @@ def policy(
     from w4rl_fast.data import Store, WindowConfig, Windows
     from w4rl_fast.policy import GaussianPolicy, PolicyConfig
     from w4rl_fast.policy.clone import CloneConfig, clone
-    from w4rl_fast.run import keep_task, task_of_store
+    from w4rl_fast.run import keep_store, keep_task, task_of_store
 
     opened = Store(store)
     chosen = task_of_store(opened, task)
     keep_task(run, chosen)
+    keep_store(run, store)
     schema = opened.schema
     sizes = PolicyConfig(image_size=schema.image_size, action_dim=schema.action_dim, proprio_dim=schema.proprio_dim)
     config = override(CloneConfig(), [f"fit.seed={seed}", *settings])
@@ -78,17 +79,18 @@ def world(
     from w4rl_fast.config import override
     from w4rl_fast.data import Store
     from w4rl_fast.presets import WORLDS
-    from w4rl_fast.run import keep_task, task_of_store
+    from w4rl_fast.run import keep_store, keep_task, task_of_store
     from w4rl_fast.world.train import require_fit, train_world
     from w4rl_kernels.threads import physical_cores
 
     torch.set_num_threads(threads or physical_cores())
     opened = Store(store)
     keep_task(run, task_of_store(opened, task))
+    keep_store(run, store)
     config = override(WORLDS[preset](opened.schema), settings)
     require_fit(opened, config)
     train_world(opened, config, run / "world", previewer(opened, config, run / "world"))
-    click.echo(f"{run / 'world'}: trained. Go on with:\n  w4rl evaluate world {run} {store}")
+    click.echo(f"{run / 'world'}: trained. Go on with:\n  w4rl evaluate world {run}")
 
 
 @train.command()
@@ -113,7 +115,7 @@ def reward(
     from w4rl_fast.config import override
     from w4rl_fast.data import Store
     from w4rl_fast.reward.train import train_reward
-    from w4rl_fast.run import keep_task, task_of_store
+    from w4rl_fast.run import keep_store, keep_task, task_of_store
     from w4rl_fast.world.checkpoint import load_world
     from w4rl_kernels.threads import physical_cores
 
@@ -121,6 +123,7 @@ def reward(
     opened = Store(store)
     chosen = task_of_store(opened, task)
     keep_task(run, chosen)
+    keep_store(run, store)
     config = override(presets.reward(preset, opened, chosen.name), settings)
     choice = train_reward(opened, None if real_only else load_world(run), config, run / "reward", weights)
     rule = choice.rule
@@ -130,7 +133,7 @@ def reward(
         click.echo(f"  {name}: finds {recall:.1%} of {successes} successes, errs on {false:.1%} of {failures} failures")
     if not choice.strict:
         click.echo("  No rule keeps to most_false and most_false_imagined: more failing rollouts would help.", err=True)
-    click.echo(f"Go on with:\n  w4rl evaluate reward {run} {store}")
+    click.echo(f"Go on with:\n  w4rl evaluate reward {run}\n  w4rl audit {run}")
 
 
 def previewer(store: "Store", config: "TrainWorldConfig", folder: Path) -> "Preview":

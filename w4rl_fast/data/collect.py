@@ -22,20 +22,22 @@ from w4rl_fast.tasks.protocol import Task
 class CollectConfig:
     """How many episodes of each source to record of every task, and how they are disturbed.
 
-    `noise` and `bias` hold for the noisy expert and for policy rollouts; see `actors.Disturbed`.
+    `noise` and `bias` hold for the noisy expert and for a policy; see `actors.Disturbed`. `rollouts` and `repair` are
+    both of the policy, but the latter are those that a round of repair asked for.
     """
 
     expert: int = 0
     noisy: int = 0
     random: int = 0
     rollouts: int = 0
+    repair: int = 0
     noise: float = 0.5
     bias: float = 0.0
     seed: int = 0
     workers: int = 1
 
     def __post_init__(self) -> None:
-        counts = {name: getattr(self, name) for name in ("expert", "noisy", "random", "rollouts")}
+        counts = {name: getattr(self, name) for name in ("expert", "noisy", "random", "rollouts", "repair")}
         for name, value in counts.items():
             if value < 0:
                 raise ValueError(f"{name}={value}: a number of episodes is zero or more")
@@ -49,14 +51,18 @@ class CollectConfig:
     def jobs(self, task: str, policy: str = "") -> Iterator[Job]:
         """Every episode of one task; `policy` names the weights of the policy that is rolled out."""
         disturbance = f"noise={self.noise:g} bias={self.bias:g}"
-        origins = {"noisy": disturbance, "policy": f"{policy} {disturbance}"}
+        played = f"{policy} {disturbance}"
+        origins = {"noisy": disturbance, "policy": played, "repair": played}
         for source, count in self.counts().items():
             for number in range(count):
                 seed = episode_seed(self.seed, source, number)
                 yield Job(task=task, source=source, seed=seed, origin=origins.get(source, ""))
 
     def counts(self) -> dict[str, int]:
-        return {"expert": self.expert, "noisy": self.noisy, "policy": self.rollouts, "random": self.random}
+        return {
+            "expert": self.expert, "noisy": self.noisy, "policy": self.rollouts, "random": self.random,
+            "repair": self.repair,
+        }  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 
 from w4rl_fast.errors import UserError
 
-SOURCES = ("expert", "noisy", "policy", "random", "imported")
+SOURCES = ("expert", "noisy", "policy", "random", "imported", "repair")
+DEMONSTRATIONS = ("expert", "noisy", "imported")
+PLAYED = ("policy", "repair")
+"""Rollouts of a learnt policy: of a cloned one, and of a refined one that showed where a world is wrong."""
 
 
 def episode_key(task: str, source: str, seed: int, origin: str = "") -> str:

@@ -25,7 +25,8 @@ class WindowConfig:
     """A window is `history` observations up to the present and `future` after it, and the first frame if `anchor`;
     without `pixels` that first frame is the only one.
 
-    `most` keeps at most so many episodes of a task and source, those of the lowest seeds.
+    `most` keeps at most so many episodes of a task and source, those of the lowest seeds; `succeeded` only those that
+    succeeded.
     `sources` and `tasks` give the share of windows each gets; what is left out of a non-empty one gets none, and an
     empty one leaves the shares as they are in the store. `held_out` of the episodes are kept from training, chosen by
     their names, so that an episode never changes sides when others are added; `validation` of them are kept from it
@@ -37,6 +38,7 @@ class WindowConfig:
     anchor: bool = False
     pixels: bool = True
     most: dict[str, int] = field(default_factory=dict)
+    succeeded: bool = False
     sources: dict[str, float] = field(default_factory=dict)
     tasks: dict[str, float] = field(default_factory=dict)
     held_out: float = 0.15
@@ -123,6 +125,11 @@ class Windows:
         chosen = np.repeat(np.arange(len(self.episodes)), self.counts)
         return chosen, np.arange(len(self)) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
 
+    def by_source(self) -> dict[str, int]:
+        """How many windows there are of each source."""
+        sources = np.array([self.store.infos[episode].source for episode in self.episodes])
+        return {str(source): int(self.counts[sources == source].sum()) for source in np.unique(sources)}
+
     def successes(self) -> NDArray[np.bool_]:
         """Whether the present of each window shows success, in the order of the store."""
         chosen, present = self.places()
@@ -171,6 +178,8 @@ def kept(store: Episodes, config: WindowConfig) -> list[int]:
     """The episodes that `most` leaves; asking for more than there are is an error."""
     groups: dict[tuple[str, str], list[int]] = {}
     for episode, info in enumerate(store.infos):
+        if config.succeeded and not info.succeeded:
+            continue
         groups.setdefault((info.source, info.task), []).append(episode)
     for source, most in config.most.items():
         for group in [group for group in groups if group[0] == source] or [(source, "any task")]:

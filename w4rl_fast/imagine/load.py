@@ -16,7 +16,7 @@ from w4rl_fast.imagine.starts import StartConfig, load_starts
 from w4rl_fast.policy.checkpoint import load_policy
 from w4rl_fast.policy.gaussian import GaussianPolicy
 from w4rl_fast.reward import RewardModel, Rule, load_reward
-from w4rl_fast.run import task_of_run, task_of_store
+from w4rl_fast.run import store_of_run, task_of_run, task_of_store
 from w4rl_fast.tasks import TaskConfig
 from w4rl_fast.world.checkpoint import load_world
 from w4rl_fast.world.model import WorldModel
@@ -62,7 +62,7 @@ class LoadedRun:
         engine: str | Engine = "auto",
         **config: Any,
     ) -> Imagination:
-        """Imagined worlds that begin as episodes of a store do (by default RUN/data), by default as long as the task.
+        """Imagined worlds that begin as episodes of a store do, by default the run's own and as long as the task.
 
         `side` is which episodes: those that were trained on, or those held out. `config` is as in ImaginationConfig.
         """
@@ -88,11 +88,7 @@ class LoadedRun:
 
     def open_store(self, store: Path | str | None) -> Store:
         """The store that starts come from; one that records the task with other settings is refused."""
-        path = self.path / "data" if store is None else Path(store)
-        if store is None and not path.exists():
-            raise UserError(
-                f"run {self.path}", rule="there is no store in it (data)", remedy="Give one: imagine(store=...)"
-            )
+        path = store_of_run(self.path, store)
         opened = Store(path)
         if opened.index.tasks.get(self.task.name) and task_of_store(opened, self.task.name) != self.task:
             raise UserError(

@@ -6,10 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from w4rl_fast.config import save_config
 from w4rl_fast.data.windows import Batch, Windows
 from w4rl_fast.fit import Fit, FitConfig, generator_at
 from w4rl_fast.policy.checkpoint import save_policy
 from w4rl_fast.policy.gaussian import GaussianPolicy, log_probability
+
+CLONE = "clone.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +29,8 @@ class CloneConfig:
 
 def clone(policy: GaussianPolicy, windows: Windows, config: CloneConfig, folder: Path) -> Fit:
     """Train the policy by negative log-likelihood and save it; windows have its history and one future observation."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_config(folder / CLONE, config)
     set_statistics(policy, windows)
     policy.train()
     fit = Fit(policy, config.fit, folder, stage="clone")

@@ -1,13 +1,15 @@
 """Refine the policy of a run in the worlds that the run imagines."""
 
-import functools
 import hashlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from w4rl_fast.config import save_config
 from w4rl_fast.data.windows import WindowConfig, Windows
+from w4rl_fast.errors import UserError
 from w4rl_fast.imagine.engine import Imagination
 from w4rl_fast.imagine.guards import GuardConfig, Guards
 from w4rl_fast.imagine.load import LoadedRun
@@ -16,31 +18,43 @@ from w4rl_fast.policy.gaussian import GaussianPolicy
 from w4rl_fast.refine.checkpoint import digest
 from w4rl_fast.refine.config import PPOConfig
 from w4rl_fast.refine.loop import Result, refine
+from w4rl_fast.truth.audit import AuditConfig, standing_audit
+from w4rl_fast.truth.intervals import Share, wilson
 
 HELD_OUT_SEED = 1 << 40
 """Imagined seeds from here on judge a policy; it never learns from them."""
+REFINED, SETTINGS = "refined", "refine.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RefineConfig:
-    """PPO in worlds drawn in `sampling_steps`; `judged` held-out worlds choose the best policy."""
+    """PPO in worlds drawn in `sampling_steps`; `judged` held-out worlds choose the best policy.
+
+    A world that does not pass its `audit` is refused.
+    """
 
     ppo: PPOConfig = PPOConfig()  # noqa: RUF009
     guards: GuardConfig = GuardConfig()  # noqa: RUF009
+    audit: AuditConfig = AuditConfig()  # noqa: RUF009
     sampling_steps: int | None = 1
     slice_size: int = 32
     judged: int = 128
 
 
-def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = None) -> Result:
-    """Refine RUN/policy into RUN/refined, going on where an earlier call was interrupted."""
-    imagine = functools.partial(
-        run.imagination, store=store, sampling_steps=config.sampling_steps, slice_size=config.slice_size
+def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = None, force: bool = False) -> Result:
+    """Refine RUN/policy into RUN/refined, going on where an earlier call was interrupted; `force` refines in a world
+    that does not pass its audit too.
+    """
+    require_true(run, config, store, force=force)
+    (run.path / REFINED).mkdir(exist_ok=True)
+    save_config(run.path / REFINED / SETTINGS, config)
+    worlds = run.imagination(
+        store=store, sampling_steps=config.sampling_steps, slice_size=config.slice_size, num_worlds=config.ppo.worlds
     )
-    worlds = imagine(num_worlds=config.ppo.worlds)
-    held_out = imagine(num_worlds=config.judged, side="held-out", autoreset=False)
+    held_out = held_out_worlds(run, config, store)
     reward, rule = run.judge
-    origin = hashlib.sha256(f"{digest(run.world)} {digest(reward)} {rule} {config}".encode()).hexdigest()[:12]
+    settings = f"{config.guards} {config.sampling_steps} {config.slice_size} {config.judged}"
+    origin = hashlib.sha256(f"{digest(run.world)} {digest(reward)} {rule} {settings}".encode()).hexdigest()[:12]
     _, share = run.training()
     windows = Windows(
         run.open_store(store),
@@ -50,11 +64,45 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
         run.policy,
         Rollouts(worlds),
         config.ppo,
-        run.path / "refined",
+        run.path / REFINED,
         lambda policy: imagined_success(policy, held_out, HELD_OUT_SEED),
         guard=Guards(windows, config.guards),
         origin=origin,
     )
+
+
+def require_true(run: LoadedRun, config: RefineConfig, store: Path | None, *, force: bool) -> None:
+    """Refuse a world whose replays of real episodes do not end as those did; if forced, warn."""
+    found = standing_audit(run.path, run.open_store(store), config.audit)
+    if found.passes:
+        return
+    said = "; ".join(found.complaints)
+    if not force:
+        raise UserError(
+            f"the world of {run.path}",
+            rule=f"it does not pass its audit: {said}",
+            remedy=f"Look at `w4rl audit {run.path}`; collect rollouts and train longer, or refine with --force and"
+            f" then `w4rl repair {run.path}`",
+        )
+    warnings.warn(f"refining in a world that does not pass its audit: {said}", stacklevel=3)
+
+
+def held_out_worlds(run: LoadedRun, config: RefineConfig, store: Path | None) -> Imagination:
+    """Worlds that begin as held-out episodes do, one episode each: what policies are compared in."""
+    return run.imagination(
+        store=store,
+        sampling_steps=config.sampling_steps,
+        slice_size=config.slice_size,
+        num_worlds=config.judged,
+        side="held-out",
+        autoreset=False,
+    )
+
+
+def dreamt(run: LoadedRun, config: RefineConfig, policy: GaussianPolicy, store: Path | None = None) -> Share:
+    """Imagined success of any policy on the held-out starts of a run."""
+    rate = imagined_success(policy, held_out_worlds(run, config, store), HELD_OUT_SEED)
+    return wilson(round(rate * config.judged), config.judged)
 
 
 @torch.no_grad()

@@ -14,12 +14,16 @@ TINY = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One value a step, None where there is none; `colour` is a class of the style sheet, from c0 (the subject) on."""
+    """One value a step, None where there is none; `colour` is a class of the style sheet, from c0 (the subject) on.
+
+    `intervals` are the low and high of each value; bars show them.
+    """
 
     name: str
     values: Sequence[float | None]
     colour: str
     dashed: bool = False
+    intervals: Sequence[tuple[float, float] | None] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +70,24 @@ def bar_chart(
         for place, each in enumerate(series):
             value = each.values[number]
             if value is not None:
-                parts += bar(middle + (place - len(series) / 2) * width, width - 2, value, y, each.colour, digits)
+                left = middle + (place - len(series) / 2) * width
+                between = each.intervals[number] if each.intervals else None
+                parts += bar(left, width - 2, value, y, each.colour, digits, between)
     return frame(title, unit, parts)
 
 
-def bar(left: float, width: float, value: float, y: Scale, colour: str, digits: int) -> list[str]:
+def bar(
+    left: float, width: float, value: float, y: Scale, colour: str, digits: int, between: tuple[float, float] | None
+) -> list[str]:
+    """A rectangle, a line over the interval of its value, and the value above both."""
     top, bottom = sorted((y(value), y(0)))
-    rectangle = f'<rect class="{colour}" x="{left:.1f}" y="{top}" width="{width:.1f}" height="{bottom - top:.1f}"/>'
-    return [rectangle, text(left + width / 2, top - 4, f"{value:.{digits}f}", "middle", "value")]
+    middle = left + width / 2
+    parts = [f'<rect class="{colour}" x="{left:.1f}" y="{top}" width="{width:.1f}" height="{bottom - top:.1f}"/>']
+    if between is not None:
+        low, high = y(between[0]), y(between[1])
+        parts.append(f'<line class="whisker" x1="{middle:.1f}" x2="{middle:.1f}" y1="{low}" y2="{high}"/>')
+        top = min(top, high)
+    return [*parts, text(middle, top - 4, f"{value:.{digits}f}", "middle", "value")]
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:

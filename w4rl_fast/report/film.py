@@ -1,12 +1,13 @@
 """Imagined beside real as moving pictures."""
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from w4rl_fast.report.imagined import to_bytes
 from w4rl_fast.report.png import encode_apng
-from w4rl_fast.truth.open_loop import Film
 from w4rl_fast.truth.trials import Trials
 
 GAP, HOLD, TIME = 2, 4, 2
@@ -15,7 +16,17 @@ BACKGROUND, BEFORE, NOW = (40, 44, 50), (70, 76, 84), (95, 176, 255)
 GAIN = 3
 
 
-def encode_film(film: Film, *, fps: float = 5.0) -> bytes:
+class Shown(Protocol):
+    """real (H + 1, 3, S, S) from the present on, imagined (H, 3, S, S), both in [-1, 1]."""
+
+    @property
+    def real(self) -> Tensor: ...
+
+    @property
+    def imagined(self) -> Tensor: ...
+
+
+def encode_film(film: Shown, *, fps: float = 5.0) -> bytes:
     """Real, imagined and, on grey and three times as strong, imagined minus real; a line below tells the time."""
     real, imagined = to_bytes(film.real), to_bytes(film.imagined)
     imagined = np.concatenate([real[:1], imagined])  # both begin with the last frame the world has seen

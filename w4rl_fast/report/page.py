@@ -30,7 +30,7 @@ figcaption span { font-weight: 400; }
 svg { display: block; width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 11.5px; }
 svg .grid { stroke: var(--edge); stroke-width: 1; } svg .line { fill: none; stroke-width: 2.4;
   stroke-linejoin: round; stroke-linecap: round; } svg .dashed { stroke-dasharray: 1 5; }
-svg .value { font-weight: 600; }
+svg .value { font-weight: 600; } svg .whisker { stroke: var(--ink); stroke-width: 1.6; opacity: .75; }
 svg line.c0, svg path.c0 { stroke: var(--c0); } svg rect.c0, svg text.c0 { fill: var(--c0); }
 svg line.c1, svg path.c1 { stroke: var(--c1); } svg rect.c1, svg text.c1 { fill: var(--c1); }
 svg line.c2, svg path.c2 { stroke: var(--c2); } svg rect.c2, svg text.c2 { fill: var(--c2); }

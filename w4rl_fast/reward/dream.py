@@ -28,11 +28,9 @@ def dream(world: WorldModel, windows: Windows, folder: Path, *, episodes: int, s
 
     A slice carries the checksum of its bytes in its name; one that is damaged is imagined again.
     """
-    there = len(windows.episodes)
-    episodes = min(episodes, there)
-    chosen = np.linspace(0, there - 1, episodes).astype(np.int64)  # in the order of names: every source has its part
+    chosen = spread(windows, episodes)
     folder = folder / name_of(world, windows, chosen, seed)
-    wanted = -(-episodes // SLICE)
+    wanted = -(-len(chosen) // SLICE)
     missing = [number for number in range(wanted) if intact(folder, number) is None]
     if missing:
         steps, size = windows.config.future, world.config.image_size
@@ -50,6 +48,16 @@ def dream(world: WorldModel, windows: Windows, folder: Path, *, episodes: int, s
                 bar.advance()
     slices = [intact(folder, number) for number in range(wanted)]
     return Dreams(folder, [part for part in slices if part is not None], windows.episodes[chosen])
+
+
+def spread(windows: Windows, most: int) -> NDArray[np.int64]:
+    """At most so many episodes: first those of repair, then some from the whole range of names, where every source has
+    its part; in the order of the store.
+    """
+    repair = [windows.store.infos[episode].source == "repair" for episode in windows.episodes]
+    first, others = np.flatnonzero(repair)[:most], np.flatnonzero(np.logical_not(repair))
+    rest = np.linspace(0, len(others) - 1, min(most - len(first), len(others))).astype(np.int64)
+    return np.sort(np.concatenate([first, others[rest]]))
 
 
 def keep(folder: Path, number: int, pixels: NDArray[np.uint8]) -> None:

@@ -92,8 +92,12 @@ def train_reward(
     config: TrainRewardConfig,
     folder: Path,
     weights: Path | None = None,
+    *,
+    start: RewardModel | None = None,
 ) -> Choice:
-    """Train in `folder`, going on where an earlier call was interrupted, choose the rule, and save both there."""
+    """Train in `folder`, from scratch, from public weights or from another classifier, going on where an earlier call
+    was interrupted; choose the rule, and save both there.
+    """
     require_fit(store, config)
     folder.mkdir(parents=True, exist_ok=True)
     save_config(folder / "train.json", config)
@@ -102,6 +106,8 @@ def train_reward(
     model = RewardModel(config.reward)
     if weights is not None:
         start_from(model, weights)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
     fit = Fit(model.train(), config.fit, folder, stage="reward")
 
     def loss_at(step: int) -> Tensor:

@@ -1,28 +1,20 @@
 """Do failures stay failures? Real action sequences replayed by the world, and what the classifier says of both."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from w4rl_fast.config import load_config
-from w4rl_fast.data.episode import EpisodeInfo
-from w4rl_fast.data.store import Store
+from w4rl_fast.data.episode import PLAYED, EpisodeInfo
 from w4rl_fast.data.windows import Batch
 from w4rl_fast.progress import Progress
-from w4rl_fast.reward import RewardModel, Rule, load_reward
+from w4rl_fast.reward import RewardModel, Rule
 from w4rl_fast.reward.rule import says_success
-from w4rl_fast.reward.train import TrainRewardConfig
-from w4rl_fast.truth.held_out import HeldOut, held_out
-from w4rl_fast.world.checkpoint import load_world
+from w4rl_fast.truth.held_out import HeldOut
 from w4rl_fast.world.model import WorldModel
 from w4rl_fast.world.rollout import roll_out
-from w4rl_fast.world.train import TrainWorldConfig
-
-PARTS = {"world": WorldModel.weights_file, "reward": RewardModel.weights_file}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,23 +108,11 @@ def probabilities(reward: RewardModel, batch: Batch, frames: Tensor, history: in
     return np.asarray(reward(seen.flatten(0, 1), anchors.flatten(0, 1)).sigmoid().double()).reshape(frames.shape[:2])
 
 
-def failures_of(run: Path, store: Store) -> tuple[FailureFidelity, list[Mistake]] | None:
-    """What world and classifier of a run make of all held-out episodes; None while one of the two is missing."""
-    if not all((run / part / weights).exists() for part, weights in PARTS.items()):
-        return None
-    model, rule = load_reward(run)
-    horizon = load_config(run / "reward" / "train.json", TrainRewardConfig).horizon
-    trained = load_config(run / "world" / "train.json", TrainWorldConfig)
-    held = held_out(store, trained, horizon=horizon, episodes=len(store), start=0)
-    replays = replay(load_world(run), model, rule, held)
-    return measure_failure(replays, rule), replays.mistakes
-
-
 def measure_failure(replays: Replays, rule: Rule) -> FailureFidelity:
     """Count."""
     sources = np.array([info.source for info in replays.infos])
-    over = "policy" if (sources == "policy").any() else "all"
-    counted = sources == "policy" if over == "policy" else np.ones(len(sources), np.bool_)
+    played = np.isin(sources, PLAYED)
+    over, counted = ("policy", played) if played.any() else ("all", ~played)
     return FailureFidelity(
         over=over,
         imagined=confusion(replays.real[counted], replays.imagined_said[counted]),

@@ -1,7 +1,7 @@
 """Which episodes a world is judged on: those its training never saw, every source in turn."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from w4rl_fast.data.episode import EpisodeInfo
 from w4rl_fast.data.store import Episodes
-from w4rl_fast.data.windows import Batch, Windows
+from w4rl_fast.data.windows import Batch, WindowConfig, Windows
 from w4rl_fast.errors import UserError
 from w4rl_fast.world.train import TrainWorldConfig, held_out_windows, require_fit
 
@@ -65,6 +65,21 @@ def held_out(
         )
     sources = [store.infos[episode].source for episode in windows.episodes[long_enough]]
     return HeldOut(windows=windows, chosen=long_enough[by_turns(sources)[:episodes]], start=start)
+
+
+def chosen_episodes(
+    store: Episodes, config: TrainWorldConfig, which: Callable[[EpisodeInfo], bool], *, horizon: int
+) -> HeldOut:
+    """The episodes that `which` chooses, from their first row; it has to choose none that was trained on."""
+    window = WindowConfig(history=config.world.history, future=horizon, anchor=True, held_out=0.0)
+    windows = Windows(store, window)
+    fit = [which(store.infos[episode]) for episode in windows.episodes]
+    chosen = np.flatnonzero(np.array(fit, np.bool_) & (windows.counts > 0))
+    if not len(chosen):
+        raise UserError(
+            f"episodes of {store.path}", rule="none of those wanted is long enough", remedy="Collect some first"
+        )
+    return HeldOut(windows=windows, chosen=chosen, start=0)
 
 
 def by_turns(names: list[str]) -> NDArray[np.int64]:

@@ -36,7 +36,12 @@ class Verdict:
     @property
     def failures(self) -> list[Episode]:
         """The kept failures, in the order of their seeds."""
-        return [outcome.episode for outcome in self.outcomes if outcome.episode is not None]
+        return [each.episode for each in self.outcomes if each.episode is not None and not each.succeeded]
+
+    @property
+    def watched(self) -> list[Episode]:
+        """All kept episodes, in the order of their seeds."""
+        return [each.episode for each in self.outcomes if each.episode is not None]
 
     @property
     def by_seed(self) -> dict[int, bool]:
@@ -51,8 +56,12 @@ def judge(
     workers: int = 1,
     first_seed: int = FIRST_SEED,
     keep: int = 0,
+    watch: int = 0,
+    name: str = "judge",
 ) -> Verdict:
-    """Run the actor on `episodes` held-out seeds from `first_seed` on; keeps the frames of `keep` failures."""
+    """Run the actor on `episodes` held-out seeds from `first_seed` on; keeps the frames of `keep` failures and of the
+    first `watch` episodes.
+    """
     if episodes < 1 or workers < 1:
         raise UserError(
             f"episodes {episodes}, workers {workers}", rule="at least one of each", remedy="Use --episodes 100"
@@ -65,10 +74,11 @@ def judge(
         )
     jobs = [Job(task=task.name, source="policy", seed=first_seed + number) for number in range(episodes)]
     outcomes: dict[int, Outcome] = {}
-    with Progress("judge", total=episodes, unit="episodes") as bar:
+    with Progress(name, total=episodes, unit="episodes") as bar:
         for outcome in in_processes(functools.partial(judging, task, actor), jobs, workers):
-            kept = sum(held.episode is not None for held in outcomes.values())
-            frames = outcome.episode if not outcome.succeeded and kept < keep else None
+            kept = sum(held.episode is not None and not held.succeeded for held in outcomes.values())
+            shown = outcome.seed < first_seed + watch or (not outcome.succeeded and kept < keep)
+            frames = outcome.episode if shown else None
             outcomes[outcome.seed] = Outcome(outcome.seed, outcome.succeeded, frames)
             successes = sum(held.succeeded for held in outcomes.values())
             bar.advance(success=f"{successes / len(outcomes):.0%}")

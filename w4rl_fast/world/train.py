@@ -37,14 +37,26 @@ class TrainWorldConfig:
     sources: dict[str, float] = field(default_factory=dict)
 
 
-def train_world(store: Episodes, config: TrainWorldConfig, folder: Path, preview: Preview | None = None) -> WorldModel:
-    """Train in `folder`, going on where an earlier call was interrupted, and save the world there."""
+def train_world(
+    store: Episodes,
+    config: TrainWorldConfig,
+    folder: Path,
+    preview: Preview | None = None,
+    *,
+    start: WorldModel | None = None,
+) -> WorldModel:
+    """Train in `folder`, from scratch or from another world's weights, going on where an earlier call was interrupted,
+    and save the world there.
+    """
     require_fit(store, config)
     folder.mkdir(parents=True, exist_ok=True)
     save_config(folder / "train.json", config)
     torch.manual_seed(config.denoiser.seed)
     model = WorldModel(config.world)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
     tell_plan(model, config, folder)
+    set_statistics(model, windows_of(store, config, future=config.horizon, pixels=False), keep_scale=start is not None)
     train_head(model, store, config, folder / "head")
     model.requires_grad_(True)
     model.head.requires_grad_(False)
@@ -76,7 +88,6 @@ def denoiser_loss(model: WorldModel, store: Episodes, config: TrainWorldConfig) 
 def train_head(model: WorldModel, store: Episodes, config: TrainWorldConfig, folder: Path) -> None:
     """Train the vector head alone; it needs proprioception, actions and first frames only."""
     windows = windows_of(store, config, future=config.horizon, pixels=False)
-    set_statistics(model, windows)
     model.requires_grad_(False)
     model.head.requires_grad_(True)
     fit = Fit(model, config.head, folder, stage="proprioception")
@@ -106,13 +117,20 @@ def windows_of(store: Episodes, config: TrainWorldConfig, *, future: int, pixels
 
 
 @torch.no_grad()
-def set_statistics(model: WorldModel, windows: Windows) -> None:
-    """Put the mean, deviation and range of proprioception, and the deviation of its steps, into the model."""
+def set_statistics(model: WorldModel, windows: Windows, *, keep_scale: bool = False) -> None:
+    """Put the mean, deviation and range of proprioception, and the deviation of its steps, into the model; one that
+    has learnt with its scale only widens its range.
+    """
     proprio = windows.batch(0, 2048).proprio
+    low, high = proprio.flatten(0, 1).amin(0), proprio.flatten(0, 1).amax(0)
+    if keep_scale:
+        low, high = low.minimum(model.head.low), high.maximum(model.head.high)
+    model.head.low.copy_(low)
+    model.head.high.copy_(high)
+    if keep_scale:
+        return
     model.head.mean.copy_(proprio.flatten(0, 1).mean(0))
     model.head.std.copy_(proprio.flatten(0, 1).std(0).clamp_min(1e-3))
-    model.head.low.copy_(proprio.flatten(0, 1).amin(0))
-    model.head.high.copy_(proprio.flatten(0, 1).amax(0))
     model.head.step_std.copy_(proprio.diff(dim=1).flatten(0, 1).std(0).clamp_min(1e-4))
 
 

@@ -1,0 +1,133 @@
+"""What every policy of a run is worth: in the real simulator, on the same held-out seeds, and in the dream."""
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from w4rl_fast.config import load_config
+from w4rl_fast.errors import UserError
+from w4rl_fast.files import publish
+from w4rl_fast.imagine.load import LoadedRun
+from w4rl_fast.policy import policy_actor, policy_digest
+from w4rl_fast.policy.checkpoint import load_policy
+from w4rl_fast.refine.controls import train_controls
+from w4rl_fast.refine.imagined import REFINED, SETTINGS, RefineConfig, dreamt
+from w4rl_fast.run import latest, task_of_run
+from w4rl_fast.truth.intervals import Share
+from w4rl_fast.truth.paired import Paired, paired
+from w4rl_fast.truth.success import FIRST_SEED, Verdict, judge
+
+PROOF = "policy-success.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A policy, and the run in whose world it is imagined; None where there is no world yet."""
+
+    policy: Path
+    world: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Real success of a policy on held-out seeds, and imagined success from held-out starts."""
+
+    digest: str
+    real: Verdict
+    imagined: Share | None
+
+    @property
+    def gap(self) -> float | None:
+        """Imagined minus real success."""
+        if self.imagined is None:
+            return None
+        share = self.real.share
+        return self.imagined.successes / self.imagined.episodes - share.successes / share.episodes
+
+
+def contenders(run: Path) -> dict[str, Contender]:
+    """The cloned policy, the one refined without any repair, and the one that the last round of repair ended with."""
+    refined, last = run / REFINED / "best", latest(run)
+    there = {"cloned": Contender(run / "policy", run if refined.exists() else None)}
+    if refined.exists():
+        there["refined"] = Contender(refined, run)
+    if last != run:
+        there[last.name] = Contender(last / REFINED / "best", last)
+    return there
+
+
+def chosen(run: Path, *, before: bool, after: bool, controls: bool) -> dict[str, Contender]:
+    """Those that were asked for; controls are trained first where they are missing."""
+    there = contenders(run)
+    if after and len(there) == 1:
+        raise UserError(f"run {run}", rule="no policy was refined in it", remedy=f"Run `w4rl refine ppo {run}` first")
+    wanted = {name: each for name, each in there.items() if (before if name == "cloned" else after)}
+    if controls:
+        last = latest(run)
+        wanted |= {name: Contender(folder, last) for name, folder in train_controls(run).items()}
+    return wanted
+
+
+def prove(
+    run: Path,
+    policies: Mapping[str, Contender],
+    *,
+    episodes: int,
+    workers: int,
+    first_seed: int = FIRST_SEED,
+    keep: int = 8,
+    watch: int = 0,
+) -> dict[str, Judgement]:
+    """Judge every policy on the same seeds; keeps `keep` failures and the first `watch` episodes of each to look at."""
+    task = task_of_run(run)
+    digests = {name: policy_digest(each.policy) for name, each in policies.items()}
+    judged: dict[str, Judgement] = {}
+    for name, each in policies.items():
+        real = judge(
+            task,
+            functools.partial(policy_actor, each.policy),
+            episodes=episodes,
+            workers=workers,
+            first_seed=first_seed,
+            keep=keep,
+            watch=watch,
+            name=f"judge {name}",
+        )
+        judged[name] = Judgement(digests[name], real, imagined_of(each))
+    return judged
+
+
+def imagined_of(each: Contender) -> Share | None:
+    """Its success in the world it was refined in, with the settings of that refinement."""
+    if each.world is None:
+        return None
+    settings = load_config(each.world / REFINED / SETTINGS, RefineConfig)
+    return dreamt(LoadedRun(each.world), settings, load_policy(each.policy))
+
+
+def gains(judged: Mapping[str, Judgement], before: str = "cloned") -> dict[str, Paired]:
+    """Every other policy against one of them, seed by seed."""
+    first = judged[before].real.by_seed
+    return {name: paired(first, each.real.by_seed) for name, each in judged.items() if name != before}
+
+
+def summary_of(judged: Mapping[str, Judgement], compared: Mapping[str, Paired]) -> dict[str, Any]:
+    """What a script would read of each policy."""
+    return {
+        name: {
+            "policy": each.digest,
+            **asdict(each.real.share),
+            "imagined": None if each.imagined is None else asdict(each.imagined),
+            "gap": each.gap,
+            "against_cloned": asdict(compared[name]) if name in compared else None,
+        }
+        for name, each in judged.items()
+    }
+
+
+def keep_proof(run: Path, summary: Mapping[str, Any]) -> Path:
+    publish(run / PROOF, json.dumps(summary, indent=2).encode())
+    return run / PROOF
