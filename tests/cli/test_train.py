@@ -54,9 +54,12 @@ def test_a_policy_is_cloned_and_judged_in_the_real_simulator(store, tmp_path) ->
     run = tmp_path / "run"
     call("train", "policy", store, "--run", run, "--demos", 3, "--set", "fit.steps=3")
     said = json.loads(call("evaluate", "policy", run, "--episodes", 2, "--workers", 1, "--json").splitlines()[-1])
-    assert said["episodes"] == 2
-    assert 0 <= said["low"] <= said["successes"] / 2 <= said["high"] <= 1
+    (cloned,) = said["policies"].values()
+    assert cloned["episodes"] == 2
+    assert 0 <= cloned["low"] <= cloned["successes"] / 2 <= cloned["high"] <= 1
+    assert cloned["imagined"] is None
     assert said["task"] == TASK
+    assert "no policy was refined" in refused("evaluate", "policy", run, "--after", "--episodes", 2)
     assert all((tmp_path / "run" / picture.rsplit("/", 1)[-1]).exists() for picture in said["pictures"])
 
 
