@@ -110,9 +110,9 @@ class Quickstart:
             "prove": self.prove,
         }
 
-    def run(self) -> list[StageRow]:
+    def run(self, threads: int | None = None) -> list[StageRow]:
         """Every stage in its order; those that an earlier call finished are not run again, but for the proof."""
-        torch.set_num_threads(physical_cores())
+        torch.set_num_threads(threads or physical_cores())
         keep_task(self.out, self.task)
         keep_store(self.out, self.data)
         rows = {row.name: row for row in self.finished()}

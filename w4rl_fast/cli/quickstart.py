@@ -15,12 +15,13 @@ from w4rl_fast.cli.words import command_line, print_table
 @click.option("--minutes", default=15.0, show_default=True, help="How long it may take on two cores, roughly.")
 @click.option("--repair", default=1, show_default=True, help="Rounds of repair at most; 0 is strictly offline.")
 @click.option("--workers", default=None, type=int, help="Processes that run the simulator.  [default: one a core]")
+@click.option("--threads", type=int, help="Threads of torch.  [default: physical cores]")
 @click.option("--set", "settings", multiple=True, help="A setting, such as demos=5 or episodes=100.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary instead of the table.")
 @click.pass_context
 def quickstart(
     ctx: click.Context, task: str, out: Path, seed: int, minutes: float, repair: int, workers: int | None,
-    settings: tuple[str, ...], as_json: bool,
+    threads: int | None, settings: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Clone two demonstrations, learn a world, make the policy better in it, and prove that in the real simulator.
 
@@ -36,7 +37,7 @@ def quickstart(
 
     given = [f"task={task}", f"seed={seed}", f"minutes={minutes}", f"repair={repair}", *settings]
     job = Quickstart(out, override(QuickstartConfig(), given if workers is None else [*given, f"workers={workers}"]))
-    rows = job.run()
+    rows = job.run(threads)
     summary = {**job.summary(rows), "environment": environment_card()}
     page = write_refined_report(out, job.judged, job.last, summary, command_line(ctx))
     publish(out / "summary.json", json.dumps(summary, indent=2).encode())
