@@ -211,7 +211,7 @@ def test_controls_learn_as_long_from_what_they_are_named_after(run, monkeypatch)
     assert "expert" in sources
     assert steps == others == 3 + 1
     assert all((folder / "policy.safetensors").exists() for folder in folders.values())
-    assert to_json_dict(GaussianPolicy.from_pretrained(folders["from successes"]).config)["widths"] == [8, 8]
+    assert to_json_dict(GaussianPolicy.from_pretrained(folders["successes"]).config)["widths"] == [8, 8]
 
 
 def test_a_round_has_settings_that_make_sense() -> None:

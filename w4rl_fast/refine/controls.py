@@ -16,7 +16,7 @@ from w4rl_fast.policy.clone import CLONE, CloneConfig, clone
 from w4rl_fast.refine.imagined import REFINED
 from w4rl_fast.run import latest, store_of_run
 
-CONTROLS = ("from demonstrations", "from successes")
+CONTROLS = ("all demos", "successes")
 
 
 def train_controls(run: Path) -> dict[str, Path]:

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 
 from w4rl_fast.refine.proof import Judgement
-from w4rl_fast.truth.intervals import Share
 from w4rl_fast.truth.paired import Paired
 
-HEAD = ("policy", "real success", "95 %", "in the dream", "gap", "against cloned", "p")
+HEAD = ("policy", "real success", "95 %", "in the dream", "gap", "gained", "p")
 
 
 def policy_rows(
@@ -20,14 +19,10 @@ def row_of(name: str, each: Judgement, gain: Paired | None) -> list[str]:
     share = each.real.share
     return [
         name,
-        rate(share),
-        f"{share.low:.1%} to {share.high:.1%}",
-        "" if each.imagined is None else rate(each.imagined),
+        f"{share.successes / share.episodes:.1%} ({share.successes} of {share.episodes})",
+        f"{100 * share.low:.1f} to {share.high:.1%}",
+        "" if each.imagined is None else f"{each.imagined.successes / each.imagined.episodes:.1%}",
         "" if each.gap is None else f"{100 * each.gap:+.1f}",
         "" if gain is None else f"{100 * gain.difference:+.1f} (+{gain.gained}, -{gain.lost})",
         "" if gain is None else f"{gain.p:.1g}",
     ]
-
-
-def rate(share: Share) -> str:
-    return f"{share.successes} of {share.episodes} ({share.successes / share.episodes:.1%})"

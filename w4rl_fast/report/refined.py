@@ -20,6 +20,7 @@ from w4rl_fast.truth.intervals import Share
 from w4rl_fast.world.checkpoint import load_world
 
 PAGE = "report.html"
+SHOWN = 6
 Curves = Mapping[str, list[float | None]]
 
 
@@ -29,7 +30,7 @@ def write_refined_report(
     """Write the page, and say where it lies; `last` names the policy that everything ended with."""
     curves = {name: metrics_of(folder) for name, folder in refinements(run).items()}
     sections = [
-        success_section(judged),
+        success_section(judged, curves),
         dream_section(run, judged[last]),
         learning(curves),
         guards_section(curves),
@@ -90,8 +91,13 @@ def metrics_of(folder: Path) -> Curves:
     return logged
 
 
-def success_section(judged: Mapping[str, Judgement]) -> Section:
-    """All policies side by side, as bars and as a table."""
+def success_section(judged: Mapping[str, Judgement], curves: Mapping[str, Curves]) -> Section:
+    """All policies side by side, as bars and as a table, and how the dream got better."""
+    colours = ("c0", "c2")
+    lines = [
+        Series(name, held(each["score"]), colour) for (name, each), colour in zip(curves.items(), colours, strict=False)
+    ]
+    curve = line_chart(lines, title="Imagined success", unit="% of held-out starts", x_label="iteration")
     bars = bar_chart(
         list(judged),
         [
@@ -102,9 +108,10 @@ def success_section(judged: Mapping[str, Judgement]) -> Section:
     )  # fmt: skip
     said = (
         "Refined policies were chosen by their success in imagined worlds; the real ones only judge them. The controls"
-        " are cloned with as many steps, from every demonstration and from every successful episode of the run."
+        " are cloned with as many steps: “all demos” from every demonstration of the run, “successes” from every"
+        " episode that succeeded, whoever acted."
     )
-    return Section("Before and after", said, bars + table(*policy_rows(judged, gains(judged))))
+    return Section("Before and after", said, row(bars, curve) + table(*policy_rows(judged, gains(judged))))
 
 
 def real_series(shares: Sequence[Share]) -> Series:
@@ -119,7 +126,7 @@ def rate(share: Share | None) -> float | None:
 
 def dream_section(run: Path, after: Judgement) -> Section:
     """The first judged episodes of the last policy: real, imagined from the same start and actions, and apart."""
-    episodes = after.real.watched
+    episodes = after.real.watched[:SHOWN]
     shown = []
     for episode, again in zip(episodes, imagine_again(load_world(latest(run)), episodes), strict=True):
         outcome = "succeeds" if episode.info.succeeded else "fails"
