@@ -2,9 +2,10 @@
 
 Everything but the world step and the policy counts as the engine's: noise, rings, resets, judging, storage. Beside it a
 loop written the plain way (one batch, `roll`, fresh tensors, a reset by index when a world ends), on the same world,
-policy and actions' noise, whose frames have to agree within a grey level or two in the first step; and, in a process of
-its own, what memory 256 worlds of 64 x 64 pixels were said to take and took. Random weights of the tiny preset unless a
-run and its store are named: python -m bench.imagine RUN STORE.
+policy and actions' noise, whose frames have to agree within a grey level or two in the first step; the same rollout
+with policy, world step and classifier compiled as one unit, and what that changes in the first step; and, in a process
+of its own, what memory 256 worlds of 64 x 64 pixels were said to take and took. Random weights of the tiny preset
+unless a run and its store are named: python -m bench.imagine RUN STORE.
 """
 
 import dataclasses
@@ -129,6 +130,30 @@ def measure(parts: Parts, precision: str, slice_size: int) -> dict[str, Any]:
     }
 
 
+def one_unit(parts: Parts) -> dict[str, Any]:
+    """The rollout with policy, world step and classifier compiled as one, as a ratio to the eager one, and how far off
+    its first step is.
+    """
+    imagination = imagination_of(parts, num_worlds=WORLDS_AT_ONCE, precision="float32", slice_size=32)
+    seconds, first = {}, {}
+    for name, rollouts in (("eager", Rollouts(imagination)), ("compiled", Rollouts(imagination, compiled=True))):
+        started = time.perf_counter()
+        rollouts.rollout(parts[3], None, 2, 0)
+        warm_up = time.perf_counter() - started
+        started = time.perf_counter()
+        out = rollouts.rollout(parts[3], None, STEPS, 1)
+        seconds[name] = time.perf_counter() - started
+        first[name] = out.actions[0].clone(), out.frames[1].clone()
+    (acted, seen), (acted_too, seen_too) = first.values()
+    return {
+        "ratio": seconds["eager"] / seconds["compiled"],
+        "frames_per_s": WORLDS_AT_ONCE * STEPS / seconds["compiled"],
+        "compile_s": warm_up,
+        "grey_level_error": int((seen.int() - seen_too.int()).abs().max()),
+        "action_error": float((acted - acted_too).abs().max()),
+    }
+
+
 @torch.no_grad()
 def plain(parts: Parts) -> tuple[float, Tensor]:
     """Frames a second of the plain loop, and the frames of its first step."""
@@ -205,6 +230,7 @@ def main(arguments: list[str]) -> None:
         baseline, first = plain(parts)
         cases = [measure(parts, precision, size) for precision in ("float32", "bfloat16") for size in SLICES]
         errors = {each: error_of_first_step(parts, each, first) for each in ("float32", "bfloat16")}
+        unit = one_unit(parts)
     print(f"plain loop, float32        {baseline:8.1f} frames/s")
     for case in cases:
         case["ratio"] = case["frames_per_s"] / baseline
@@ -213,8 +239,17 @@ def main(arguments: list[str]) -> None:
             f" ({case['ratio']:.2f}x)   engine {100 * case['share']['engine']:.1f} %"
             f"   error {errors[case['precision']]:.0f} grey levels"
         )
+    print(
+        f"compiled as one, float32   {unit['frames_per_s']:8.1f} frames/s ({unit['ratio']:.2f}x the eager rollout)"
+        f"   error {unit['grey_level_error']} grey levels, {unit['action_error']:.0e} in actions"
+    )
     told = subprocess.run(
         [sys.executable, "-m", "bench.imagine", "--memory"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    taken = json.loads(told.stdout.splitlines()[-1])
+    print(
+        f"{LARGE['num_worlds']} worlds of {LARGE['size']} pixels  {taken['took_more'] / 2**20:8.0f} MB taken,"
+        f" {taken['planned_more'] / 2**20:.0f} planned"
     )
     result = {
         "threads": THREADS,
@@ -222,8 +257,9 @@ def main(arguments: list[str]) -> None:
         "plain_frames_per_s": baseline,
         "cases": cases,
         "grey_level_error_of_a_step": errors,
+        "compiled_as_one": unit,
         "noise": noise(),
-        "memory": json.loads(told.stdout.splitlines()[-1]),
+        "memory": taken,
         "peak_mb": peak_memory_bytes() / 2**20,
         "roofline": roofline(THREADS),
     }

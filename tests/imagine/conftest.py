@@ -83,7 +83,17 @@ def policy() -> GaussianPolicy:
 def imagine(world, reward, starts):
     """Imagined worlds in float32 and slices of four; whatever else is asked for by name."""
 
-    def make(num_worlds=6, *, engine="eager", rule=None, kind=Imagination, starts=starts, world=world, **config):
+    def make(
+        num_worlds=6,
+        *,
+        engine="eager",
+        rule=None,
+        kind=Imagination,
+        starts=starts,
+        world=world,
+        reward=reward,
+        **config,
+    ):
         settings = {"slice_size": 4, "precision": "float32", "horizon": 5, **config}
         return kind(
             world, reward, rule or Rule(threshold=0.6, hits=1), starts,

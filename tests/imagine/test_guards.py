@@ -5,13 +5,20 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from w4rl_fast.imagine.guards import Exploited, GuardConfig, Guards
+from w4rl_fast.fit import generator_at
+from w4rl_fast.imagine import Rollouts
+from w4rl_fast.imagine.engine import FRAME_STREAM
+from w4rl_fast.imagine.guards import Exploited, GuardConfig, Guards, undecided
+from w4rl_fast.imagine.redraw import redraw
 
 STEPS, WORLDS = 5, 40
 
 
 class Recorded:
     """Real moments: a body at N(0, 1) in two dimensions, a success wherever its first one passes 2."""
+
+    def __init__(self, action_dim=1):
+        self.action_dim = action_dim
 
     def batch(self, number, size):
         generator = torch.Generator().manual_seed(number)
@@ -20,7 +27,7 @@ class Recorded:
         return SimpleNamespace(
             real=torch.ones(size, 2, dtype=torch.bool),
             proprio=proprio,
-            actions=torch.randn(size, 1, 1, generator=generator) / 3,
+            actions=torch.randn(size, 1, self.action_dim, generator=generator) / 3,
             success=success,
         )
 
@@ -71,3 +78,62 @@ def test_limits_are_settings() -> None:
     guards = Guards(Recorded(), GuardConfig(far_states=1.0, far_successes=1.0))
     guards(1, rollout(won=0.2))
     guards(2, rollout(won=1.0, centre=6.0))
+
+
+def tossed(_frames, proprio, _actions, _anchor, _scene, noise):
+    """A world that tosses a coin for success, and leaves the hand where it is."""
+    side = noise[:, 0, 0, 0].sign()
+    return noise.clamp(-1, 1), proprio[:, -1].clone(), 4 * side
+
+
+def settled(_frames, proprio, _actions, _anchor, _scene, noise):
+    """A world in which success depends on the hand alone, whatever the noise paints."""
+    place = proprio[:, -1]
+    return noise.clamp(-1, 1), place.clone(), (place[:, 0] - 0.5) * 100
+
+
+def share(worlds, policy) -> float:
+    """The share of undecided moments in a rollout of these worlds."""
+    out = Rollouts(worlds).rollout(policy, None, 5, 3)
+    return undecided(worlds, out, generator_at(0, 1))
+
+
+def test_a_world_that_tosses_a_coin_is_undecided_half_the_time(imagine, policy) -> None:
+    assert share(imagine(WORLDS, engine=tossed), policy) == pytest.approx(0.5, abs=0.2)
+    assert share(imagine(WORLDS, engine=settled), policy) == 0
+
+
+def test_two_draws_of_the_same_noise_would_never_differ(imagine, policy, monkeypatch) -> None:
+    """What the guard would say if the second draw were no other: the check above would fail."""
+
+    def same(*arguments):
+        return redraw(*arguments, stream=FRAME_STREAM)
+
+    monkeypatch.setattr("w4rl_fast.imagine.guards.redraw", same)
+    assert share(imagine(WORLDS, engine=tossed), policy) == 0
+
+
+@pytest.mark.parametrize(("said", "again", "differ"), [(0.59, 0.61, 1), (0.05, 0.54, 0), (0.05, 0.58, 1), (0.7, 1, 0)])
+def test_verdicts_differ_across_the_threshold_or_by_a_half(imagine, policy, monkeypatch, said, again, differ) -> None:
+    worlds = imagine(WORLDS)
+    out = Rollouts(worlds).rollout(policy, None, 5, 3)
+    out.probabilities.fill_(said)
+    monkeypatch.setattr("w4rl_fast.imagine.guards.redraw", lambda *given: torch.full((len(given[2]),), float(again)))
+    assert undecided(worlds, out, generator_at(0, 1)) == differ
+
+
+def test_an_undecided_world_stops_a_refinement_and_is_logged(imagine, policy) -> None:
+    worlds = imagine(WORLDS, engine=tossed)
+    guards = Guards(Recorded(action_dim=2), GuardConfig(far_states=1.0, far_successes=1.0, unsure=1.0), worlds)
+    out = Rollouts(worlds).rollout(policy, None, 5, 3)
+    figures = guards(1, out)
+    assert figures["guard_undecided"] > 0.3
+    assert guards(1, out) == figures, "nothing but the rollout and the iteration matters"
+    assert guards(2, out) != figures, "other moments are looked at in each iteration"
+    guards.first = -1.0
+    with pytest.raises(Exploited, match="undecided"):
+        guards(3, out)
+
+
+def test_without_worlds_nothing_is_drawn_again(guards) -> None:
+    assert "guard_undecided" not in guards(1, rollout())

@@ -153,9 +153,14 @@ class Imagination:
         self._require_begun(actions)
         self.acting[: self.num_worlds].copy_(actions).clamp_(-1, 1)
         self.past.act(self.acting)
+        return self.lead_on(lambda part: self.run(*self.past.gather(part), self.noise[part]))
+
+    @torch.no_grad()
+    def lead_on(self, run: Callable[[slice], tuple[Tensor, Tensor, Tensor]]) -> Outcome:
+        """Lead each slice to what `run` makes of it, which has the noise of this moment, and judge all of them."""
         normal_noise(self.seeds, self.clock, self.episodes, self.noise.shape[1:], stream=FRAME_STREAM, out=self.noise)
         for part in self.parts:
-            frames, proprio, logit = self.run(*self.past.gather(part), self.noise[part])
+            frames, proprio, logit = run(part)
             self.frames[part].copy_(frames.add(1).mul_(127.5).round_())
             self.proprio[part].copy_(proprio)
             self.logit[part].copy_(logit)

@@ -2,18 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from w4rl_fast.data.windows import Windows
 from w4rl_fast.errors import UserError
+from w4rl_fast.fit import generator_at
+from w4rl_fast.imagine.engine import Imagination
+from w4rl_fast.imagine.redraw import Watched, redraw
 
 UNSURE = (0.2, 0.8)
 FEW = 20
 SAMPLE = 4096
 """Real moments that distances are taken to; more would not change a 99th percentile."""
+REDRAWN = 64
+"""Imagined moments of a rollout that are drawn a second time, rounded up to whole slices."""
+APART = 0.5
+"""Two verdicts differ by more than this, or lie on both sides of the rule's threshold: then they are not one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,31 +28,15 @@ class GuardConfig:
 
     `far_states`: of imagined moments farther from the data than all but 1 % of real ones are from each other;
     `far_successes`: of imagined successes farther than that from the moments before a real one; `unsure`: of imagined
-    moments in which the classifier says neither yes nor no.
+    moments in which the classifier says neither yes nor no; `undecided`: of imagined moments whose verdict another
+    draw of the noise would have changed.
     """
 
     rise: float = 0.1
     far_states: float = 0.3
     far_successes: float = 0.5
     unsure: float = 0.3
-
-
-class Watched(Protocol):
-    """What of a rollout is looked at: proprio (steps, B, H, P), actions (steps, B, A), rewards and probabilities
-    (steps, B), as in `Rollout`.
-    """
-
-    @property
-    def proprio(self) -> Tensor: ...
-
-    @property
-    def actions(self) -> Tensor: ...
-
-    @property
-    def rewards(self) -> Tensor: ...
-
-    @property
-    def probabilities(self) -> Tensor: ...
+    undecided: float = 0.1
 
 
 class Exploited(UserError):
@@ -55,11 +45,12 @@ class Exploited(UserError):
 
 class Guards:
     """Compares each rollout with the moments that were recorded: what the body feels and the action taken, on the scale
-    of the data. Distances are to the nearest real moment.
+    of the data. Distances are to the nearest real moment. With the worlds that made the rollouts, some moments of each
+    are drawn again; the worlds stay as they are.
     """
 
-    def __init__(self, windows: Windows, config: GuardConfig) -> None:
-        self.config = config
+    def __init__(self, windows: Windows, config: GuardConfig, worlds: Imagination | None = None) -> None:
+        self.config, self.worlds = config, worlds
         batch = windows.batch(0, 2 * SAMPLE)
         happened = batch.real[:, -2]  # before an episode there is a repeated moment, and no action
         moments = torch.cat([batch.proprio[:, -2], batch.actions[:, -1]], dim=1)[happened]
@@ -89,6 +80,8 @@ class Guards:
             "far_successes": self._far(winning),
             "unsure": float(unsure.float().mean()),
         }
+        if self.worlds is not None:
+            figures["undecided"] = undecided(self.worlds, rollout, generator_at(0, iteration))
         self._stop_if_exploited(iteration, float(won.float().sum() / rollout.rewards.shape[1]), figures)
         return {f"guard_{name}": value for name, value in figures.items()}
 
@@ -110,6 +103,19 @@ class Guards:
                     remedy="Roll the policy out for real and train again with that, or raise the limit with"
                     f" --set guards.{name}=...",
                 )
+
+
+def undecided(worlds: Imagination, rollout: Watched, generator: torch.Generator) -> float:
+    """Share of some moments of the last rollout of these worlds in which a second draw of the noise says otherwise."""
+    size, device = worlds.config.slice_size, rollout.probabilities.device
+    number = -(-REDRAWN // size) * size
+    steps, which = (
+        torch.randint(most, (number,), generator=generator).to(device) for most in rollout.probabilities.shape
+    )
+    said, again = rollout.probabilities[steps, which], redraw(worlds, rollout, steps, which)
+    threshold = worlds.rule.threshold
+    differ = ((said >= threshold) != (again >= threshold)) | ((said - again).abs() > APART)
+    return float(differ.float().mean())
 
 
 def nearest(points: Tensor, others: Tensor) -> Tensor:

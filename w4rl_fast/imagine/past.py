@@ -53,9 +53,9 @@ class Past:
     def newest(self) -> int:
         return (self.oldest - 1) % self.history
 
-    def act(self, actions: Tensor) -> None:
-        """What is done at the newest moment (R, A)."""
-        self.actions[:, self.newest].copy_(actions)
+    def act(self, actions: Tensor, part: slice = slice(None)) -> None:
+        """What is done at the newest moment (R, A), by all worlds or by those of a slice."""
+        self.actions[part, self.newest].copy_(actions)
 
     def push(self, frames: Tensor, proprio: Tensor) -> None:
         """The next moment: frames (R, 3, S, S) uint8 and proprio (R, P)."""

@@ -3,7 +3,6 @@
 Shapes: B worlds, H frames that the policy sees, A action and P proprioception dimensions, S x S pixels.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +10,8 @@ import torch
 from torch import Tensor
 
 from w4rl_fast.errors import UserError
-from w4rl_fast.imagine.engine import Imagination
+from w4rl_fast.imagine.acting import CompiledActing, draw
+from w4rl_fast.imagine.engine import Imagination, Outcome
 from w4rl_fast.policy.gaussian import GaussianPolicy
 
 Value = Callable[[Tensor, Tensor], Tensor]
@@ -43,10 +43,15 @@ class Rollout:
 
 
 class Rollouts:
-    """Rollouts of a policy in an imagination; storage is allocated once for each length and used again."""
+    """Rollouts of a policy in an imagination; storage is allocated once for each length and used again.
 
-    def __init__(self, imagination: Imagination) -> None:
-        self.imagination = imagination
+    `compiled` makes one unit of policy, world step and classifier, which torch.compile takes whole. The policy then
+    sees a slice of worlds at a time, so that a rollout equals the eager one but for rounding.
+    """
+
+    def __init__(self, imagination: Imagination, *, compiled: bool = False) -> None:
+        self.imagination, self.compiled = imagination, compiled
+        self._acting: CompiledActing | None = None
         self._storage: dict[tuple[int, int], tuple[Rollout, _Sight]] = {}
 
     @torch.no_grad()
@@ -63,10 +68,9 @@ class Rollouts:
             seen = sight.look(imagination)
             out.frames[t].copy_(sight.frames.movedim(2, -1))
             out.proprio[t].copy_(sight.proprio)
-            act(policy, imagination, seen, out, t)
             if value is not None:
                 out.values[t].copy_(value(*seen))
-            outcome = imagination.advance(out.actions[t])
+            outcome = self._advance(policy, seen, out, t)
             if value is not None:
                 out.final_values[t].copy_(value(*sight.look(imagination)))
             imagination.restart(outcome.terminated | outcome.truncated)
@@ -75,6 +79,18 @@ class Rollouts:
         if value is not None:
             out.last_values.copy_(value(*sight.look(imagination)))
         return out
+
+    def _advance(self, policy: GaussianPolicy, seen: tuple[Tensor, Tensor], out: Rollout, t: int) -> Outcome:
+        """Draw the actions of row t, each world's from its own noise, with their log-probabilities, and take them."""
+        if not self.compiled:
+            mean, std = policy(*seen)
+            actions, log_probs = draw(mean, std, self.imagination.action_noise(out.actions[t]))
+            out.actions[t].copy_(actions)
+            out.log_probs[t].copy_(log_probs)
+            return self.imagination.advance(actions)
+        if self._acting is None or self._acting.policy is not policy:
+            self._acting = CompiledActing(policy, self.imagination)
+        return self._acting.advance(out.actions[t], out.log_probs[t])
 
     def _allocate(self, history: int, steps: int) -> "tuple[Rollout, _Sight]":
         if (history, steps) not in self._storage:
@@ -101,14 +117,6 @@ class _Sight:
         past.unroll(past.frames[:count], self.frames)
         past.unroll(past.proprio[:count], self.proprio)
         return self.floats.copy_(self.frames).div_(127.5).sub_(1), self.proprio
-
-
-def act(policy: GaussianPolicy, imagination: Imagination, seen: tuple[Tensor, Tensor], out: Rollout, t: int) -> None:
-    """Draw the actions of row t, each world's from its own noise, and their log-probabilities."""
-    mean, std = policy(*seen)
-    noise = imagination.action_noise(out.actions[t])
-    out.log_probs[t].copy_(-(0.5 * noise.square() + std.log() + 0.5 * math.log(2 * math.pi)).sum(-1))
-    noise.mul_(std).add_(mean)
 
 
 def allocate(imagination: Imagination, history: int, steps: int) -> Rollout:

@@ -66,7 +66,7 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
         config.ppo,
         run.path / REFINED,
         lambda policy: imagined_success(policy, held_out, HELD_OUT_SEED),
-        guard=Guards(windows, config.guards),
+        guard=Guards(windows, config.guards, worlds),
         origin=origin,
     )
 
