@@ -99,7 +99,15 @@ class Line:
 
 
 CONFIG = PPOConfig(
-    worlds=32, steps=10, iterations=6, epochs=2, minibatches=2, learning_rate=3e-3, value_warm_up=1, score_every=2
+    worlds=32,
+    steps=10,
+    iterations=6,
+    epochs=2,
+    minibatches=2,
+    learning_rate=3e-3,
+    value_warm_up=1,
+    precision="float32",
+    score_every=2,
 )
 
 

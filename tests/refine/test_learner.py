@@ -47,6 +47,19 @@ def test_taken_up_it_goes_on_alike_buffers_and_all() -> None:
         assert torch.equal(tensor, dict(two.state())[name]), name
 
 
+def test_drawn_back_it_keeps_a_share_of_its_way() -> None:
+    mine = learner()
+    start = mine.weights()
+    mine.differentiate(loss_of(mine))
+    mine.step(1.0)
+    end = mine.weights()
+    mine.draw_back(start, 0.25)
+    for before, after, now in zip(start, end, mine.weights(), strict=True):
+        torch.testing.assert_close(now, before + 0.25 * (after - before))
+    mine.draw_back(start, 0.0)
+    assert all(torch.equal(*each) for each in zip(start, mine.weights(), strict=True))
+
+
 def test_frozen_weights_have_no_moments() -> None:
     network = nn.Linear(2, 1)
     network.bias.requires_grad_(False)

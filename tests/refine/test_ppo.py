@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from w4rl_fast.errors import UserError
+from w4rl_fast.policy.gaussian import log_probability
 from w4rl_fast.refine import PPO, PPOConfig
 from w4rl_fast.refine.checkpoint import CHECKPOINT, digest
+from w4rl_fast.refine.objective import sampled_divergence
 from w4rl_fast.refine.ppo import outcome
 from w4rl_fast.refine.returns import gae
+from w4rl_fast.refine.samples import pictures
 
 
 def weights(module) -> dict[str, torch.Tensor]:
@@ -21,6 +24,36 @@ def weights(module) -> dict[str, torch.Tensor]:
 
 def same(one: dict, two: dict) -> bool:
     return one.keys() == two.keys() and all(torch.equal(each, two[name]) for name, each in one.items())
+
+
+def first_divergences(ppo) -> list[float]:
+    """A list that fills with what each moving iteration finds before its first update."""
+    found, learn, loss_of = [], ppo._learn, ppo._policy_loss
+
+    def learn_noted(samples):
+        calls = []
+
+        def noted(*arguments):
+            out = loss_of(*arguments)
+            if not calls:
+                found.append(out[1]["kl"])
+            calls.append(1)
+            return out
+
+        ppo._policy_loss = noted
+        return learn(samples)
+
+    ppo._learn = learn_noted
+    return found
+
+
+@torch.no_grad()
+def divergence_of_all(ppo) -> float:
+    """How far the policy is now from the one that acted, over a whole rollout."""
+    seen = ppo.rollout
+    mean, std = ppo.policy(pictures(seen.frames.flatten(0, 1)), seen.proprio.flatten(0, 1))
+    log_probs = log_probability(mean, std, seen.actions.flatten(0, 1))
+    return sampled_divergence(log_probs - seen.log_probs.flatten()).item()
 
 
 @pytest.fixture
@@ -84,20 +117,50 @@ def test_only_the_value_network_learns_at_first(start) -> None:
 @pytest.mark.parametrize("history", [1, 2])
 def test_the_policy_that_acted_is_the_one_that_begins_to_learn(start, make_policy, history) -> None:
     """In the first pass of an iteration all ratios are 1: what the policy saw is rebuilt from what was stored."""
-    ppo = start(policy=make_policy(history), epochs=1, minibatches=1)
+    ppo = start(policy=make_policy(history), epochs=1, minibatches=1, target_kl=9)
+    first = first_divergences(ppo)
     for _ in range(4):
         figures = ppo.iterate()
-        assert figures["kl"] == pytest.approx(0, abs=1e-9)
         assert figures["clip_fraction"] == 0
     assert figures["updates"] == 1
-    assert start("more", policy=make_policy(history), epochs=3, value_warm_up=0).iterate()["kl"] > 1e-6
+    assert first == pytest.approx([0] * 3, abs=1e-9)
+    assert figures["kl"] > 1e-6
+    assert figures["kl"] == pytest.approx(divergence_of_all(ppo), rel=1e-4)
+
+
+def test_in_bfloat16_rounding_is_little_beside_what_is_learnt(start) -> None:
+    """The ratios of the first pass are nearly 1, and both precisions lead to nearly the same policy."""
+    settings = {"epochs": 1, "minibatches": 1, "target_kl": 9}
+    wide, narrow = (start(each, precision=each, **settings) for each in ("float32", "bfloat16"))
+    first, clone = first_divergences(narrow), weights(narrow.clone)
+    for _ in range(2):
+        one, other = wide.iterate(), narrow.iterate()
+    assert 0 < first[0] < 1e-3
+    assert other["clip_fraction"] == 0
+    for name in ("kl", "policy_gradient", "value_gradient", "value_loss"):
+        assert other[name] == pytest.approx(one[name], rel=0.1)
+    assert all(each.dtype == torch.float32 for each in weights(narrow.policy).values())
+    assert same(weights(narrow.clone), clone)
+
+
+def test_it_comes_back_from_a_step_too_far(start) -> None:
+    """Towards the policy that acted, along the way it came, to about the divergence that is wanted."""
+    settings = {"epochs": 1, "minibatches": 1, "value_warm_up": 0, "learning_rate": 3e-2}
+    free, kept = start("free", **settings, target_kl=1e3), start("kept", **settings)
+    before = weights(free.policy)
+    assert free.iterate()["kl"] > 5 * kept.config.target_kl
+    figures = kept.iterate()
+    assert figures["kl"] == pytest.approx(kept.config.target_kl, rel=0.5)
+    assert figures["kl"] == pytest.approx(divergence_of_all(kept), rel=1e-3)
+    far, near = weights(free.policy), weights(kept.policy)
+    way, share = (torch.cat([(each[name] - before[name]).flatten() for name in before]) for each in (far, near))
+    torch.testing.assert_close(share, way * (share.norm() / way.norm()), rtol=1e-3, atol=1e-6)
+    assert share.norm() < 0.5 * way.norm()
 
 
 def test_it_stops_moving_once_it_is_far_from_the_policy_that_acted(start) -> None:
     settings = {"epochs": 5, "minibatches": 2, "value_warm_up": 0}
-    strict = start("strict", **settings, target_kl=1e-6).iterate()
-    assert strict["updates"] == 1
-    assert strict["kl"] > 1e-6
+    assert start("strict", **settings, target_kl=1e-6).iterate()["updates"] == 1
     assert start("free", **settings, target_kl=100.0).iterate()["updates"] == 10
 
 

@@ -49,7 +49,10 @@ class Observer(HubModel):
         self.register_buffer("proprio_std", torch.ones(config.proprio_dim))
 
     def observe(self, frames: Tensor, proprio: Tensor) -> Tensor:
-        pixels = self.convolutions(frames.flatten(1, 2)).flatten(1)
+        # Channels last, the first convolution alone is several times faster.
+        pictures = frames.flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        # Flattened before the last activation, whose gradient is slow where the layouts of two tensors meet.
+        pixels = self.convolutions[-1](self.convolutions[:-1](pictures).flatten(1))
         body = ((proprio - self.proprio_mean) / self.proprio_std).flatten(1)
         numbers: Tensor = self.head(torch.cat([pixels, body], dim=1))
         return numbers

@@ -1,6 +1,7 @@
 """Settings of a refinement."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -9,10 +10,12 @@ class PPOConfig:
 
     Exploration is conservative: the deviation of the actions is `std`, or, if `learn_std`, begins there and stays
     within the bounds of the policy. `anchor` weighs the divergence from the cloned policy, which is given the same
-    `std`, so that it measures the means. The policy waits `value_warm_up` iterations for the value network, and learns
-    no more from a rollout once it is `target_kl` away from the policy that acted in it. Advantages are divided by their
-    deviation, but by no less than `advantage_floor`. Both learning rates fall linearly, to `final_rate` of themselves.
-    A score is asked for every `score_every` iterations, a checkpoint written every `save_seconds`.
+    `std`, so that it measures the means. The policy waits `value_warm_up` iterations for the value network. Once it is
+    further than `target_kl` from the policy that acted in a rollout it is drawn back to there, and learns no more from
+    it. Advantages are divided by their deviation, but by no less than `advantage_floor`. Both learning rates fall
+    linearly, to `final_rate` of themselves. `precision` is that of the networks while they learn; what they say and
+    all that follows is float32. A score is asked for every `score_every` iterations, a checkpoint written every
+    `save_seconds`.
     """
 
     worlds: int = 96
@@ -31,9 +34,10 @@ class PPOConfig:
     std: float = 0.3
     learn_std: bool = False
     anchor: float = 0.02
-    target_kl: float = 0.03
+    target_kl: float = 0.06
     advantage_floor: float = 0.1
     value_warm_up: int = 2
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 0
     score_every: int = 5
     save_seconds: float = 60.0

@@ -28,6 +28,16 @@ class Learner:
             group["lr"] = share * self.learning_rate
         self.optimizer.step()
 
+    def weights(self) -> list[Tensor]:
+        """A copy of those that learn, as they are now."""
+        return [weight.detach().clone() for weight in self.named.values()]
+
+    @torch.no_grad()
+    def draw_back(self, start: list[Tensor], share: float) -> None:
+        """Keep a share of the way that the weights have come from where they were at the start."""
+        for weight, origin in zip(self.named.values(), start, strict=True):
+            weight.copy_(origin.lerp(weight, share))
+
     def state(self) -> Iterator[tuple[str, Tensor]]:
         """All weights, and the moments of those that learn, by name."""
         for name, tensor in self.network.state_dict().items():

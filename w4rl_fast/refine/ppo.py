@@ -14,6 +14,7 @@ from w4rl_fast.config import to_json_dict
 from w4rl_fast.errors import UserError
 from w4rl_fast.fit import generator_at
 from w4rl_fast.hub import write_model
+from w4rl_fast.imagine.engine import dtype_of
 from w4rl_fast.policy.gaussian import GaussianPolicy, log_probability
 from w4rl_fast.refine import checkpoint
 from w4rl_fast.refine.config import PPOConfig
@@ -50,6 +51,7 @@ class PPO:
             self.value = ValueNetwork.beside(clone).eval()
         self.actor = Learner(self.policy, config.learning_rate, config.max_grad_norm)
         self.critic = Learner(self.value, config.value_learning_rate, config.max_grad_norm)
+        self.dtype = dtype_of(config.precision, self.policy.log_std.device)
         self.iteration, self.best_iteration = 0, 0
         self.best_score: float | None = None
         self._identity = {"config": to_json_dict(config), "clone": checkpoint.digest(clone), "origin": origin}
@@ -73,7 +75,7 @@ class PPO:
         self._require_finite(advantages=advantages)
         returns = advantages + rollout.values
         lesson = scaled(advantages, self.config.advantage_floor)
-        learnt = self._learn(gather(rollout, lesson, returns, self.clone, self.config.minibatches))
+        learnt = self._learn(self._samples(rollout, lesson, returns))
         self.iteration += 1
         return {
             **outcome(rollout),
@@ -97,10 +99,14 @@ class PPO:
         self._require_finite(**{name: getattr(rollout, name) for name in names})
         return rollout
 
+    def _samples(self, rollout: Rollout, advantages: Tensor, returns: Tensor) -> Samples:
+        with self._narrow():
+            return gather(rollout, advantages, returns, self.clone, self.config.minibatches)
+
     def _learn(self, samples: Samples) -> dict[str, float]:
         """Epochs of minibatches; the policy moves while it is near the one that acted, the value network always."""
         seen: dict[str, list[float]] = defaultdict(list)
-        moves = self.iteration >= self.config.value_warm_up
+        acted, moves = self.actor.weights(), self.iteration >= self.config.value_warm_up
         for rows in self._minibatches(len(samples.returns)):
             part = samples.at(rows)
             frames = pictures(part.frames)
@@ -111,13 +117,13 @@ class PPO:
             if moves:
                 append(seen, self._descend("policy", self.actor, loss))
                 self._bound_std()
-            loss = 0.5 * (self.value(frames, part.proprio) - part.returns).square().mean()
-            append(seen, self._descend("value", self.critic, loss))
+            append(seen, self._descend("value", self.critic, self._value_loss(part, frames)))
+        kl = self._keep_near(acted, part, frames) if "kl" in seen else 0.0
         std = self.policy.log_std.detach().exp()
         return {
             **dict.fromkeys(("anchor_kl", "clip_fraction", "policy_loss", "policy_gradient"), 0.0),
             **{name: fmean(values) for name, values in seen.items()},
-            "kl": seen["kl"][-1] if seen["kl"] else 0.0,
+            "kl": kl,
             "updates": float(len(seen["policy_loss"])),
             "entropy": float(entropy(std)),
             "std": float(std.mean()),
@@ -126,7 +132,9 @@ class PPO:
 
     def _policy_loss(self, part: Samples, frames: Tensor) -> tuple[Tensor, dict[str, float]]:
         config = self.config
-        mean, std = self.policy(frames, part.proprio)
+        with self._narrow():
+            mean, std = self.policy(frames, part.proprio)
+        mean = mean.float()
         log_ratio = log_probability(mean, std, part.actions) - part.log_probs
         ratio = log_ratio.exp()
         objective = clipped_objective(ratio, part.advantages, config.clip).mean()
@@ -140,6 +148,30 @@ class PPO:
             }
         self._require_finite(**figures)
         return loss, figures
+
+    def _value_loss(self, part: Samples, frames: Tensor) -> Tensor:
+        with self._narrow():
+            values: Tensor = self.value(frames, part.proprio)
+        return 0.5 * (values.float() - part.returns).square().mean()
+
+    @torch.no_grad()
+    def _keep_near(self, acted: list[Tensor], part: Samples, frames: Tensor) -> float:
+        """Draw the policy back to about `target_kl` from the one that acted; returns how far it is.
+
+        A step is taken before anyone knows how far it leads. The divergence grows with the square of the way, but only
+        near its beginning: from afar it takes more than one try.
+        """
+        for _ in range(TRIES):
+            kl = self._policy_loss(part, frames)[1]["kl"]
+            if kl <= BEYOND * self.config.target_kl:
+                break
+            self.actor.draw_back(acted, math.sqrt(self.config.target_kl / kl))
+        return kl
+
+    def _narrow(self) -> torch.autocast:
+        """In here networks compute in the precision of the config."""
+        device = self.policy.log_std.device.type
+        return torch.autocast(device, self.dtype, enabled=self.dtype is torch.bfloat16)
 
     def _descend(self, name: str, learner: Learner, loss: Tensor) -> dict[str, float]:
         figures = {f"{name}_loss": float(loss.detach()), f"{name}_gradient": learner.differentiate(loss)}
@@ -196,6 +228,8 @@ class PPO:
             setattr(self, name, facts[name])
 
 
+BEYOND, TRIES = 1.2, 4
+"""So many times the target may be exceeded, since that is measured on some moments only; and how often to draw back."""
 FACTS = ("iteration", "best_iteration", "best_score")
 
 

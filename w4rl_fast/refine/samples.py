@@ -36,8 +36,8 @@ def gather(rollout: Rollout, advantages: Tensor, returns: Tensor, clone: Gaussia
         proprio=proprio,
         actions=rollout.actions.flatten(0, 1),
         log_probs=rollout.log_probs.flatten(),
-        clone_mean=torch.cat([mean for mean, _ in cloned]),
-        clone_std=torch.cat([std for _, std in cloned]),
+        clone_mean=torch.cat([mean for mean, _ in cloned]).float(),
+        clone_std=torch.cat([std for _, std in cloned]).float(),
         advantages=advantages.flatten(),
         returns=returns.flatten(),
     )
