@@ -69,6 +69,12 @@ def test_success_that_rises_beyond_the_data_stops_the_refinement(guards, how, na
     assert "20% to 100%" in str(error.value)
 
 
+def test_it_remembers_what_an_earlier_process_began_with() -> None:
+    begun = Guards(Recorded(), GuardConfig(), first=0.2)
+    with pytest.raises(Exploited, match="from 20% to 100%"):
+        begun(9, rollout(won=1.0, centre=6.0))
+
+
 def test_what_does_not_rise_is_only_logged(guards) -> None:
     guards(1, rollout(won=0.5))
     assert guards(2, rollout(won=0.5, centre=6.0))["guard_far_states"] > 0.9

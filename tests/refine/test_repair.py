@@ -22,7 +22,7 @@ from w4rl_fast.policy.clone import CloneConfig, clone
 from w4rl_fast.refine import PPOConfig
 from w4rl_fast.refine import repair as module
 from w4rl_fast.refine.controls import train_controls, updates_of
-from w4rl_fast.refine.imagined import RefineConfig, refine_run
+from w4rl_fast.refine.imagined import RefineConfig, first_success, refine_run
 from w4rl_fast.refine.proof import chosen, contenders
 from w4rl_fast.refine.repair import RepairConfig, repair, with_share
 from w4rl_fast.reward import RewardConfig
@@ -163,6 +163,11 @@ def test_what_is_true_and_succeeds_is_left_alone(run) -> None:
     assert done.after is None
     assert latest(run) == run
     assert not (run / "repair-1" / "world").exists()
+
+
+def test_a_refinement_that_goes_on_is_measured_from_its_beginning(run, tmp_path) -> None:
+    assert 0 <= first_success(run / "refined") <= 1
+    assert first_success(tmp_path / "nothing") is None
 
 
 def test_a_world_that_fails_its_audit_is_refused(run) -> None:

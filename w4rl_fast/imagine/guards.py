@@ -46,10 +46,13 @@ class Exploited(UserError):
 class Guards:
     """Compares each rollout with the moments that were recorded: what the body feels and the action taken, on the scale
     of the data. Distances are to the nearest real moment. With the worlds that made the rollouts, some moments of each
-    are drawn again; the worlds stay as they are.
+    are drawn again; the worlds stay as they are. `first` is the imagined success that it began with, where an earlier
+    process has seen that.
     """
 
-    def __init__(self, windows: Windows, config: GuardConfig, worlds: Imagination | None = None) -> None:
+    def __init__(
+        self, windows: Windows, config: GuardConfig, worlds: Imagination | None = None, first: float | None = None
+    ) -> None:
         self.config, self.worlds = config, worlds
         batch = windows.batch(0, 2 * SAMPLE)
         happened = batch.real[:, -2]  # before an episode there is a repeated moment, and no action
@@ -65,7 +68,7 @@ class Guards:
         self.usual_success = torch.inf  # with few real successes nobody can say what is far from them
         if (half := len(self.successes) // 2) >= FEW:
             self.usual_success = float(nearest(self.successes[:half], self.successes[half:]).quantile(0.99))
-        self.first: float | None = None
+        self.first = first
 
     def __call__(self, iteration: int, rollout: Watched) -> Mapping[str, float]:
         """Figures of one rollout; raises if they say that the world is being exploited."""
@@ -82,8 +85,9 @@ class Guards:
         }
         if self.worlds is not None:
             figures["undecided"] = undecided(self.worlds, rollout, generator_at(0, iteration))
-        self._stop_if_exploited(iteration, float(won.float().sum() / rollout.rewards.shape[1]), figures)
-        return {f"guard_{name}": value for name, value in figures.items()}
+        success = float((rollout.rewards > 0).any(0).float().mean())
+        self._stop_if_exploited(iteration, success, figures)
+        return {"guard_success": success, **{f"guard_{name}": value for name, value in figures.items()}}
 
     def _far(self, winning: Tensor) -> float:
         if not len(winning) or self.usual_success == torch.inf:

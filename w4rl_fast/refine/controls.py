@@ -1,7 +1,6 @@
 """What the same data and as many steps give without any imagination: the policies that a refined one must beat."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from w4rl_fast.config import load_config
 from w4rl_fast.data.episode import DEMONSTRATIONS
 from w4rl_fast.data.store import Store
 from w4rl_fast.data.windows import WindowConfig, Windows
+from w4rl_fast.metrics import LINES_NAME, read_metrics
 from w4rl_fast.policy import GaussianPolicy
 from w4rl_fast.policy.checkpoint import load_policy
 from w4rl_fast.policy.clone import CLONE, CloneConfig, clone
@@ -46,6 +46,4 @@ def train_controls(run: Path) -> dict[str, Path]:
 
 def updates_of(run: Path) -> int:
     """How often the refinement of a run moved its policy."""
-    lines = (run / REFINED / "metrics.jsonl").read_text().splitlines()
-    updates: list[float] = [json.loads(line).get("refine/updates", 0.0) for line in lines]
-    return round(sum(updates))
+    return round(sum(row.get("refine/updates", 0.0) for row in read_metrics(run / REFINED / LINES_NAME)))

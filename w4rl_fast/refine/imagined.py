@@ -14,6 +14,7 @@ from w4rl_fast.imagine.engine import Imagination
 from w4rl_fast.imagine.guards import GuardConfig, Guards
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.imagine.rollout import Rollouts
+from w4rl_fast.metrics import LINES_NAME, read_metrics
 from w4rl_fast.policy.gaussian import GaussianPolicy
 from w4rl_fast.refine.checkpoint import digest
 from w4rl_fast.refine.config import PPOConfig
@@ -24,6 +25,7 @@ from w4rl_fast.truth.intervals import Share, wilson
 HELD_OUT_SEED = 1 << 40
 """Imagined seeds from here on judge a policy; it never learns from them."""
 REFINED, SETTINGS = "refined", "refine.json"
+GUARDED = "refine/guard_success"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,9 +68,16 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
         config.ppo,
         run.path / REFINED,
         lambda policy: imagined_success(policy, held_out, HELD_OUT_SEED),
-        guard=Guards(windows, config.guards, worlds),
+        guard=Guards(windows, config.guards, worlds, first_success(run.path / REFINED)),
         origin=origin,
     )
+
+
+def first_success(folder: Path) -> float | None:
+    """What the guards saw in the first iteration, if there was one."""
+    path = folder / LINES_NAME
+    seen = [row[GUARDED] for row in read_metrics(path) if GUARDED in row] if path.exists() else []
+    return seen[0] if seen else None
 
 
 def require_true(run: LoadedRun, config: RefineConfig, store: Path | None, *, force: bool) -> None:

@@ -1,11 +1,11 @@
 """RUN/report.html: did the policy get better, and was the dream true?"""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from w4rl_fast.files import publish
+from w4rl_fast.metrics import LINES_NAME, read_metrics
 from w4rl_fast.refine.imagined import REFINED
 from w4rl_fast.refine.proof import Judgement, gains
 from w4rl_fast.report.chart import Series, bar_chart, line_chart
@@ -81,13 +81,12 @@ def refinements(run: Path) -> dict[str, Path]:
 
 def metrics_of(folder: Path) -> Curves:
     """What a refinement logged, by iteration; shares in per cent."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    steps = [line for line in lines if "refine/success" in line]
-    names = sorted({name.removeprefix("refine/") for line in steps for name in line if name != "step"})
+    steps = [row for row in read_metrics(folder / LINES_NAME) if "refine/success" in row]
+    names = sorted({name.removeprefix("refine/") for row in steps for name in row if name != "step"})
     logged: dict[str, list[float | None]] = {}
     for name in names:
         factor = 100 if name in ("success", "score") or name.startswith("guard_") else 1
-        logged[name] = [factor * line[f"refine/{name}"] if f"refine/{name}" in line else None for line in steps]
+        logged[name] = [factor * row[f"refine/{name}"] if f"refine/{name}" in row else None for row in steps]
     return logged
 
 
