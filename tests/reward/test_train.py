@@ -12,6 +12,7 @@ from w4rl_fast.errors import UserError
 from w4rl_fast.fit import Fit, FitConfig
 from w4rl_fast.reward.config import RewardConfig
 from w4rl_fast.reward.dream import dream
+from w4rl_fast.reward.model import RewardModel
 from w4rl_fast.reward.read import probabilities_of
 from w4rl_fast.reward.rows import FORCED, FREE, Balanced, DreamRows, RealRows, outcomes
 from w4rl_fast.reward.rule import says_success
@@ -124,6 +125,21 @@ def test_it_learns_what_success_is(square_store, tmp_path) -> None:
     assert (says_success(said, rule) == outcomes(rows)).mean() >= 0.9
     assert choice.strict
     assert choice.false_positive_rate[0] <= TRAIN.most_false
+
+
+def test_learning_on_never_makes_it_worse(square_store, tmp_path) -> None:
+    """One that learns on is kept only where it is no worse than it was on the episodes that choose the rule."""
+    world = Mover(WORLD)
+    train_reward(square_store, world, TRAIN, tmp_path / "good")
+    good = RewardModel.from_pretrained(tmp_path / "good")
+    hasty = dataclasses.replace(TRAIN, fit=dataclasses.replace(TRAIN.fit, steps=4, learning_rate=3.0, ema=0.0))
+    train_reward(square_store, world, hasty, tmp_path / "spoilt", start=good)
+    kept = RewardModel.from_pretrained(tmp_path / "spoilt").state_dict()
+    assert all((kept[name] == weight).all() for name, weight in good.network.state_dict(prefix="network.").items())
+    ignorant = RewardModel(TRAIN.reward)
+    train_reward(square_store, world, TRAIN, tmp_path / "better", start=ignorant)
+    learnt = RewardModel.from_pretrained(tmp_path / "better").network.state_dict()
+    assert any((learnt[name] != weight).any() for name, weight in ignorant.network.state_dict().items())
 
 
 def test_the_dreams_of_an_older_world_are_cleared_away(square_store, tmp_path) -> None:

@@ -1,5 +1,6 @@
 """Train a success classifier on real frames and on the world's own, then choose when it says success."""
 
+import copy
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,8 +96,10 @@ def train_reward(
     *,
     start: RewardModel | None = None,
 ) -> Choice:
-    """Train in `folder`, from scratch, from public weights or from another classifier, going on where an earlier call
-    was interrupted; choose the rule, and save both there.
+    """Train in `folder`, going on where an earlier call was interrupted; choose the rule, and save both there.
+
+    It begins from scratch, from public weights, or from another classifier: then that one is kept where it is the
+    better of the two on the episodes that choose the rule.
     """
     require_fit(store, config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +120,9 @@ def train_reward(
         return F.binary_cross_entropy_with_logits(model.raw(batch.frames + noise, batch.anchor), batch.success)
 
     fit.run(loss_at)
-    choice = choose(model.eval(), data.choosing, config)
+    rivals = [model.eval(), *([] if start is None else [copy.deepcopy(start).eval()])]
+    choices = [choose(rival, data.choosing, config) for rival in rivals]
+    choice, model = min(zip(choices, rivals, strict=True), key=lambda pair: failings(pair[0], config))
     save_config(folder / "choice.json", choice)
     save_reward(folder, model, choice.rule)
     return choice
@@ -149,6 +154,13 @@ def choose(model: RewardModel, choosing: list[Rows], config: TrainRewardConfig) 
         for said, rows, most in zip(logits, choosing, rates, strict=False)
     ]
     return choose_rule(groups)
+
+
+def failings(choice: Choice, config: TrainRewardConfig) -> tuple[float, float]:
+    """By how much false successes exceed their rates, and the share of successes that is missed, both at worst."""
+    rates = (config.most_false, config.most_false_imagined)
+    excess = [false - most for false, most in zip(choice.false_positive_rate, rates, strict=False)]
+    return max(0.0, *excess), 1 - min(choice.recall)
 
 
 def start_from(model: RewardModel, weights: Path) -> None:
