@@ -19,6 +19,7 @@ from w4rl_fast.data.check import check_store
 from w4rl_fast.data.collect import CollectConfig, collect
 from w4rl_fast.errors import UserError
 from w4rl_fast.files import publish
+from w4rl_fast.imagine.guards import Exploited
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.policy import GaussianPolicy, PolicyConfig, policy_actor, policy_digest
 from w4rl_fast.policy.clone import CloneConfig, clone
@@ -207,7 +208,10 @@ class Quickstart:
 
     def refine(self) -> str:
         ppo = PPOConfig(steps=self.task.horizon, iterations=max(4, round(24 * self.share)), seed=self.config.seed)
-        result = refine_run(LoadedRun(self.out), RefineConfig(ppo=ppo), force=True)
+        try:
+            result = refine_run(LoadedRun(self.out), RefineConfig(ppo=ppo), force=True)
+        except Exploited as error:
+            return f"stopped, the best until then is kept: {error.value}"
         assert result.score is not None
         return f"imagined success {result.score:.1%} (held-out starts)"
 

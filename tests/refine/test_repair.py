@@ -178,6 +178,14 @@ def test_a_world_that_fails_its_audit_is_refused(run) -> None:
         refine_run(LoadedRun(run), strict, force=True)
 
 
+@pytest.mark.filterwarnings("ignore:refining in a world")
+def test_a_refinement_that_a_guard_ends_leaves_its_best(run) -> None:
+    touchy = dataclasses.replace(REFINE, guards=GuardConfig(rise=-1.0, unsure=-1.0))
+    done = repair(run, dataclasses.replace(config(), refine=touchy), 1)
+    assert done.repaired
+    assert (run / "repair-1" / "refined" / "best" / "policy.safetensors").exists()
+
+
 def test_without_a_refined_policy_there_is_nothing_to_repair(run) -> None:
     (run / "refined").rename(run / "elsewhere")
     with pytest.raises(UserError, match="no refined policy"):
@@ -216,6 +224,9 @@ def test_controls_learn_as_long_from_what_they_are_named_after(run, monkeypatch)
     assert "expert" in sources
     assert steps == others == 3 + 1
     assert all((folder / "policy.safetensors").exists() for folder in folders.values())
+    collect(run.parent / "data", [TASK], CollectConfig(repair=6), lambda task: policy_actor(run, task), "name")
+    train_controls(run)
+    assert "repair" not in seen[-1][0]  # nobody has learnt from them
     assert to_json_dict(GaussianPolicy.from_pretrained(folders["successes"]).config)["widths"] == [8, 8]
 
 

@@ -1,6 +1,7 @@
 """What the same data and as many steps give without any imagination: the policies that a refined one must beat."""
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -20,9 +21,10 @@ CONTROLS = ("all demos", "successes")
 
 
 def train_controls(run: Path) -> dict[str, Path]:
-    """Clone every demonstration, and every successful episode of any source, that the run used anywhere.
+    """Clone every demonstration, and every successful episode of any source, that the run has learnt from.
 
     Networks and settings are those of the cloned policy; the steps are its own and those of the refinement together.
+    Rollouts that a round of repair recorded and nobody learnt from, since there was nothing to repair, are left out.
     """
     store, policy = Store(store_of_run(latest(run))), load_policy(run)
     settings = load_config(run / "policy" / CLONE, CloneConfig)
@@ -30,10 +32,12 @@ def train_controls(run: Path) -> dict[str, Path]:
     settings = dataclasses.replace(settings, fit=dataclasses.replace(settings.fit, steps=steps))
     window = WindowConfig(history=policy.config.history, future=1, held_out=0.0)
     there = Windows(store, window).by_source()
+    if latest(run) == run:
+        there.pop("repair", None)
     shown = {source: float(there[source]) for source in DEMONSTRATIONS if source in there}
     chosen = {
         CONTROLS[0]: dataclasses.replace(window, sources=shown),
-        CONTROLS[1]: dataclasses.replace(window, succeeded=True),
+        CONTROLS[1]: dataclasses.replace(window, succeeded=True, sources=successes(store, window, there)),
     }
     folders = {}
     for name, config in chosen.items():
@@ -42,6 +46,12 @@ def train_controls(run: Path) -> dict[str, Path]:
         torch.manual_seed(settings.fit.seed)
         clone(GaussianPolicy(policy.config), windows, settings, folder)
     return folders
+
+
+def successes(store: Store, window: WindowConfig, sources: Collection[str]) -> dict[str, float]:
+    """Shares of these sources among the episodes that succeeded, as they are."""
+    won = Windows(store, dataclasses.replace(window, succeeded=True)).by_source()
+    return {source: float(count) for source, count in won.items() if source in sources}
 
 
 def updates_of(run: Path) -> int:

@@ -1,5 +1,6 @@
 """A round of repair: the refined policy shows for real where the world is wrong, and everything learns from that."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -14,10 +15,10 @@ from w4rl_fast.data.windows import WindowConfig, Windows
 from w4rl_fast.errors import UserError
 from w4rl_fast.fit import FitConfig
 from w4rl_fast.hub import write_model
+from w4rl_fast.imagine.guards import Exploited
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.policy import policy_actor, policy_digest
 from w4rl_fast.policy.checkpoint import load_policy
-from w4rl_fast.policy.gaussian import GaussianPolicy
 from w4rl_fast.refine.imagined import REFINED, RefineConfig, dreamt, refine_run
 from w4rl_fast.reward import load_reward
 from w4rl_fast.reward.train import TrainRewardConfig, train_reward
@@ -142,17 +143,18 @@ def learn_from(tried: Round, previous: Path, folder: Path, store: Path, config: 
     train_reward(opened, load_world(folder), judged, folder / "reward", start=load_reward(previous)[0])
     after, _ = audit(folder, opened, config.audit)
     loaded = LoadedRun(folder)
-    result = refine_run(loaded, config.refine, force=True)
-    earlier, imagined = better(loaded, previous, result.policy, config)
+    with contextlib.suppress(Exploited):  # what was best until then is there
+        refine_run(loaded, config.refine, force=True)
+    earlier, imagined = better(loaded, previous, config)
     return dataclasses.replace(tried, repaired=True, after=after, earlier=earlier, imagined=imagined)
 
 
-def better(run: LoadedRun, previous: Path, refined: GaussianPolicy, config: RepairConfig) -> tuple[Share, Share]:
+def better(run: LoadedRun, previous: Path, config: RepairConfig) -> tuple[Share, Share]:
     """What the policy before and the new one dream of in the repaired world; the better one becomes the best there."""
-    policy = load_policy(previous / REFINED / "best")
-    earlier, imagined = (dreamt(run, config.refine, each) for each in (policy, refined))
+    policies = [load_policy(folder / REFINED / "best") for folder in (previous, run.path)]
+    earlier, imagined = (dreamt(run, config.refine, policy) for policy in policies)
     if earlier.successes > imagined.successes:
-        write_model(run.path / REFINED / "best", policy)
+        write_model(run.path / REFINED / "best", policies[0])
     return earlier, imagined
 
 
