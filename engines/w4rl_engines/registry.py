@@ -18,10 +18,18 @@ class Backend:
     """A way to run a step: what it is for, the extra that brings it, and what building and running need.
 
     A need is the name of a module or a key of `_MACHINE`; `note` says what the installation command alone does not do.
+    `module` is its file beside this one. An artifact of it runs only with the same versions of the libraries in
+    `exact`, and if it is `tied`, only on the same kind of processor.
     """
 
     name: str
     purpose: str
+    module: str
+    suffix: str
+    precisions: tuple[str, ...] = ("float32", "bfloat16")
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    exact: tuple[str, ...] = ()
+    tied: bool = False
     extra: str | None = None
     build: tuple[str, ...]
     run: tuple[str, ...]
@@ -29,24 +37,43 @@ class Backend:
 
 
 BACKENDS = {
-    backend.name: backend
-    for backend in (
-        Backend(name="eager", purpose="plain torch, the definition of every other", build=("torch",), run=("torch",)),
+    each.name: each
+    for each in (
+        Backend(
+            name="eager",
+            purpose="plain torch, the definition of every other",
+            module="eager",
+            suffix="pt2",
+            exact=("torch",),
+            build=("torch",),
+            run=("torch",),
+        ),
         Backend(
             name="compiled",
             purpose="torch.compile in this process",
+            module="compiled",
+            suffix="pt2",
+            exact=("torch",),
             build=("torch", "C++ compiler"),
             run=("torch", "C++ compiler"),
         ),
         Backend(
             name="aoti",
             purpose="AOTInductor: torch.compile ahead of time, loads in an instant",
+            module="aoti",
+            suffix="pt2",
+            exact=("torch",),
+            tied=True,
             build=("torch", "C++ compiler"),
             run=("torch",),
         ),
         Backend(
             name="onnxruntime",
             purpose="portable fp32 on any CPU",
+            module="onnxruntime",
+            suffix="onnx",
+            precisions=("float32",),
+            devices=("cpu",),
             extra="onnx",
             build=("torch", "onnx", "onnxscript", "onnxruntime"),
             run=("onnxruntime",),
@@ -54,28 +81,48 @@ BACKENDS = {
         Backend(
             name="openvino",
             purpose="fastest on Intel and AMD CPUs, bf16 and int8",
+            module="openvino",
+            suffix="blob",
+            precisions=("float32", "bfloat16", "bfloat16-fast", "int8"),
+            devices=("cpu",),
+            exact=("openvino",),
+            tied=True,
             extra="openvino",
-            build=("torch", "openvino"),
+            build=("torch", "onnx", "onnxscript", "openvino", "nncf"),
             run=("openvino",),
         ),
         Backend(
             name="tensorrt-rtx",
             purpose="RTX cards; builds without a GPU",
+            module="tensorrt",
+            suffix="engine",
+            devices=("cuda",),
+            exact=("tensorrt_rtx",),
             extra="tensorrt-rtx",
-            build=("torch", "onnx", "onnxscript", "tensorrt_rtx"),
+            build=("torch", "onnx", "onnxscript", "onnxruntime", "tensorrt_rtx"),
             run=("tensorrt_rtx", "NVIDIA driver"),
         ),
         Backend(
             name="tensorrt",
             purpose="full TensorRT for data-centre cards",
+            module="tensorrt",
+            suffix="engine",
+            devices=("cuda",),
+            exact=("tensorrt",),
+            tied=True,
             extra="tensorrt",
-            build=("torch", "onnx", "onnxscript", "tensorrt", "NVIDIA driver"),
+            build=("torch", "onnx", "onnxscript", "onnxruntime", "tensorrt", "NVIDIA driver"),
             run=("tensorrt", "NVIDIA driver"),
             note=" (its wheels come from NVIDIA's own package index)",
         ),
         Backend(
             name="torch-tensorrt",
             purpose="TensorRT inside torch",
+            module="torch_tensorrt",
+            suffix="pt2",
+            devices=("cuda",),
+            exact=("torch", "torch_tensorrt"),
+            tied=True,
             extra="tensorrt",
             build=("torch", "torch_tensorrt", "NVIDIA driver"),
             run=("torch", "torch_tensorrt", "NVIDIA driver"),
@@ -84,7 +131,7 @@ BACKENDS = {
     )
 }
 
-_EXTRAS = {"onnx": "onnx", "onnxscript": "onnx"}
+_EXTRAS = {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"}
 """Modules that another extra than the backend's own brings."""
 
 
@@ -105,12 +152,19 @@ def unavailable(name: str) -> str | None:
 
 def cannot_build(name: str) -> str | None:
     """Why no artifact of this backend can be built here; None if one can."""
-    return _first_lack(_backend(name), _backend(name).build)
+    return _first_lack(backend(name), backend(name).build)
 
 
 def cannot_run(name: str) -> str | None:
     """Why an artifact of this backend cannot run here; None if it can."""
-    return _first_lack(_backend(name), _backend(name).run)
+    return _first_lack(backend(name), backend(name).run)
+
+
+def backend(name: str) -> Backend:
+    """The backend of a name."""
+    if name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}; there are {', '.join(BACKENDS)}")
+    return BACKENDS[name]
 
 
 def version(module: str) -> str | None:
@@ -123,19 +177,13 @@ def version(module: str) -> str | None:
     return None
 
 
-def _backend(name: str) -> Backend:
-    if name not in BACKENDS:
-        raise ValueError(f"unknown backend {name!r}; there are {', '.join(BACKENDS)}")
-    return BACKENDS[name]
-
-
-def _first_lack(backend: Backend, needs: tuple[str, ...]) -> str | None:
+def _first_lack(lacking: Backend, needs: tuple[str, ...]) -> str | None:
     lacks = [need for need in needs if need not in _MACHINE and not _is_installed(need)]
     if lacks:
-        extras = dict.fromkeys(_EXTRAS.get(module, backend.extra) for module in lacks if module != "torch")
+        extras = dict.fromkeys(_EXTRAS.get(module, lacking.extra) for module in lacks if module != "torch")
         names = ",".join(extra for extra in extras if extra)
         distribution = f"w4rl-fast[{names}]" if names else "w4rl-fast"
-        return f'{", ".join(lacks)} not installed; pip install "{distribution}"{backend.note}'
+        return f'{", ".join(lacks)} not installed; pip install "{distribution}"{lacking.note}'
     return next((lack for need in needs if need in _MACHINE and (lack := _MACHINE[need]())), None)
 
 
