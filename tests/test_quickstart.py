@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from w4rl_fast.cli import main
 
 SMALL = ["--minutes", "1", "--workers", "1", "--set", "rollouts=[[40,0.5,0.15],[20,0.1,0.0]]", "--set", "random=20",
-         "--set", "episodes=10"]  # fmt: skip
+         "--set", "episodes=10", "--set", "repair_rollouts=4"]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -26,5 +26,11 @@ def test_the_quickstart_does_everything_and_goes_on_where_it_was(tmp_path) -> No
         assert summary[name]["episodes"] == episodes
         assert 0 <= summary[name]["low"] <= summary[name]["successes"] / episodes <= summary[name]["high"] <= 1
     assert 0 <= summary["p_paired"] <= 1
-    assert summary["real_steps"] == (2 + 60 + 20) * 20
+    assert summary["real_steps"] == {"expert": 40, "policy": 1200, "random": 400, "repair": 80, "all": 1720}
+    assert list(summary["policies"])[:2] == ["cloned", "refined"]
+    for other, said in (("--seed", "another seed"), ("--repair", "rounds of repair behind it")):
+        value = "1" if other == "--seed" else "0"
+        refused = CliRunner().invoke(main, ["quickstart", "--out", str(tmp_path / "run"), *SMALL, other, value])
+        assert refused.exit_code == 2
+        assert said in refused.output
     assert "Real success after" in (tmp_path / "run" / "report.html").read_text()

@@ -27,7 +27,7 @@ from w4rl_fast.refine.config import PPOConfig
 from w4rl_fast.refine.controls import CONTROLS
 from w4rl_fast.refine.imagined import RefineConfig, refine_run
 from w4rl_fast.refine.proof import Judgement, chosen, gains, keep_proof, prove, summary_of
-from w4rl_fast.refine.repair import RepairConfig, Round, repair
+from w4rl_fast.refine.repair import SEEDS, RepairConfig, Round, repair
 from w4rl_fast.report.sheet import write_sheet
 from w4rl_fast.reward.train import train_reward
 from w4rl_fast.run import ROUND_FILE, keep_store, keep_task, latest, rounds
@@ -67,6 +67,11 @@ class QuickstartConfig:
             raise ValueError(
                 f"minutes={self.minutes}, demos={self.demos}, episodes={self.episodes}, repair={self.repair}: at least"
                 " 1 each, and no rounds of repair or some"
+            )
+        if not 0 <= self.seed < SEEDS or self.repair_rollouts < 2 or self.random < 1:
+            raise ValueError(
+                f"seed={self.seed}, repair_rollouts={self.repair_rollouts}, random={self.random}: a seed from 0 to"
+                f" {SEEDS - 1}, two rollouts and one random episode at least"
             )
 
     @property
@@ -117,6 +122,12 @@ class Quickstart:
         keep_task(self.out, self.task)
         keep_store(self.out, self.data)
         rows = {row.name: row for row in self.finished()}
+        if len(rounds(self.out)) > self.config.repair:
+            raise UserError(
+                f"repair {self.config.repair}",
+                rule=f"{self.out} has {len(rounds(self.out))} rounds of repair behind it",
+                remedy="Ask for as many or more, or choose another --out",
+            )
         for name, stage in self.stages.items():
             if name in rows and name != "prove":
                 continue
@@ -204,38 +215,40 @@ class Quickstart:
         found, _ = audit(self.out, Store(self.data), AuditConfig())
         each = found.fidelity.imagined
         said = f"{each.agreement:.1%} of {each.n} replays agree; {each.false_successes} false successes"
-        return said if found.passes else f"{said}: fails, so a repair has to show"
+        return said if found.passes else f"{said}; it fails: {'; '.join(found.complaints)}"
 
     def refine(self) -> str:
-        ppo = PPOConfig(steps=self.task.horizon, iterations=max(4, round(24 * self.share)), seed=self.config.seed)
         try:
-            result = refine_run(LoadedRun(self.out), RefineConfig(ppo=ppo), force=True)
+            result = refine_run(LoadedRun(self.out), self.refinement(0), force=True)
         except Exploited as error:
             return f"stopped, the best until then is kept: {error.value}"
         assert result.score is not None
         return f"imagined success {result.score:.1%} (held-out starts)"
+
+    def refinement(self, number: int) -> RefineConfig:
+        """The settings of the first refinement, or of the one after a round of repair."""
+        iterations, seed = max(4, round(24 * self.share)), self.config.seed + number
+        return RefineConfig(ppo=PPOConfig(steps=self.task.horizon, iterations=iterations, seed=seed))
 
     def repair(self, number: int) -> str:
         config = RepairConfig(
             rollouts=self.config.repair_rollouts,
             workers=self.config.workers,
             seed=self.config.seed,
-            refine=RefineConfig(
-                ppo=PPOConfig(
-                    steps=self.task.horizon, iterations=max(4, round(24 * self.share)), seed=self.config.seed + number
-                )
-            ),
+            refine=self.refinement(number),
         )
         done = repair(self.out, config, number)
         real = f"{done.real.successes} of {done.real.episodes} real rollouts succeed"
         if not done.repaired:
-            return f"{real}, and the world knew: nothing to repair"
+            return f"{real}: nothing to repair"
         assert done.imagined is not None
+        assert done.earlier is not None
         assert done.after is not None
         before, after = done.before.fidelity.imagined, done.after.fidelity.imagined
+        dreams = max(done.earlier.successes, done.imagined.successes) / done.imagined.episodes
         return (
-            f"{real}; replays agree in {before.agreement:.0%}, then {after.agreement:.0%};"
-            f" imagined success {done.imagined.successes / done.imagined.episodes:.0%}"
+            f"{real}; {before.agreement:.0%} of their replays agreed, of all held-out ones {after.agreement:.0%} now;"
+            f" the {done.kept} policy is kept, imagined success {dreams:.0%}"
         )
 
     def prove(self) -> str:

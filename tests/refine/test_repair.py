@@ -6,7 +6,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from w4rl_fast.cli import main
 from w4rl_fast.config import save_config, to_json_dict
 from w4rl_fast.data import collect as collecting
 from w4rl_fast.data.collect import CollectConfig, collect
@@ -17,6 +19,7 @@ from w4rl_fast.errors import UserError
 from w4rl_fast.fit import FitConfig
 from w4rl_fast.imagine.guards import GuardConfig
 from w4rl_fast.imagine.load import LoadedRun
+from w4rl_fast.metrics import read_metrics
 from w4rl_fast.policy import GaussianPolicy, PolicyConfig, policy_actor, policy_digest
 from w4rl_fast.policy.clone import CloneConfig, clone
 from w4rl_fast.refine import PPOConfig
@@ -38,7 +41,6 @@ from w4rl_fast.world.train import TrainWorldConfig, train_world
 SIZE, LENGTH = 16, 6
 TASK = TaskConfig(name="test/edge", image_size=SIZE, horizon=LENGTH - 1)
 SCHEMA = Schema(image_size=SIZE, action_low=(-1.0,) * 2, action_high=(1.0,) * 2, proprio_dim=2)
-ANY = AuditConfig(least_replays=1, least_agreement=0.0, most_optimism=1.0, most_false_successes=1.0)
 PPO = PPOConfig(worlds=4, steps=LENGTH - 1, iterations=2, epochs=1, minibatches=1, value_warm_up=1, score_every=1)
 LOOSE = GuardConfig(rise=1.0)
 REFINE = RefineConfig(ppo=PPO, guards=LOOSE, slice_size=4, judged=4)
@@ -140,6 +142,39 @@ def test_a_round_records_learns_and_refines(run) -> None:
     assert LoadedRun(folder).imagination(num_worlds=2, slice_size=2).num_worlds == 2  # a run of its own
     assert repair(run, config(), 1) == done  # finished: nothing is done again
     assert list(contenders(run)) == ["cloned", "refined", "repair-1"]
+    assert (done.kept == "earlier") == (done.earlier.successes > done.imagined.successes)
+    best, own, earlier = (weights(path / name) for path, name in (
+        (folder / "refined", "best"), (folder / "refined", "own"), (run / "refined", "best")))  # fmt: skip
+    assert best == (earlier if done.kept == "earlier" else own)
+
+
+@pytest.mark.filterwarnings("ignore:refining in a world")
+def test_a_second_round_looks_at_its_own_rollouts_and_learns_as_long(run) -> None:
+    first, second = (repair(run, config(), number) for number in (1, 2))
+    assert second.before.fidelity.imagined.n == 12
+    assert second.real_steps == first.real_steps == 12 * (LENGTH - 1)
+    infos = [info for info in Store(run.parent / "data").infos if info.source == "repair"]
+    assert len({info.seed for info in infos}) == len(infos) == 24  # no episode begins as another one
+    steps = [
+        json.loads((run / f"repair-{n}" / "world" / "train.json").read_text())["denoiser"]["steps"] for n in (1, 2)
+    ]
+    assert steps == [1, 1]
+
+
+@pytest.mark.filterwarnings("ignore:refining in a world")
+def test_other_settings_do_not_go_on_with_a_round(run, monkeypatch) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "train_reward", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            repair(run, config(), 1)
+    with pytest.raises(UserError, match="begun with other settings"):
+        repair(run, config(share=0.5), 1)
+
+
+def test_where_worlds_begin_does_not_change_with_a_repair(run) -> None:
+    before = LoadedRun(run).imagination(num_worlds=2, slice_size=2).starts.proprio
+    collect(run.parent / "data", [TASK], CollectConfig(repair=6), lambda task: policy_actor(run, task), "name")
+    assert torch.equal(LoadedRun(run).imagination(num_worlds=2, slice_size=2).starts.proprio, before)
 
 
 @pytest.mark.filterwarnings("ignore:refining in a world")
@@ -157,8 +192,8 @@ def test_an_interrupted_round_goes_on_where_it_was(run, monkeypatch) -> None:
     assert len(Store(run.parent / "data")) == count
 
 
-def test_what_is_true_and_succeeds_is_left_alone(run) -> None:
-    done = repair(run, config(audit=ANY, enough=0.0), 1)
+def test_a_policy_that_succeeds_is_left_alone(run) -> None:
+    done = repair(run, config(enough=0.0), 1)
     assert not done.repaired
     assert done.after is None
     assert latest(run) == run
@@ -174,8 +209,10 @@ def test_a_world_that_fails_its_audit_is_refused(run) -> None:
     strict = dataclasses.replace(REFINE, audit=AuditConfig(least_replays=1000))
     with pytest.raises(UserError, match=r"does not pass its audit.*too few.*w4rl audit"):
         refine_run(LoadedRun(run), strict)
-    with pytest.warns(UserWarning, match="too few"):
+    with pytest.raises(UserError, match="begun with other settings"):
         refine_run(LoadedRun(run), strict, force=True)
+    with pytest.warns(UserWarning, match="too few"):
+        refine_run(LoadedRun(run), REFINE, force=True)
 
 
 @pytest.mark.filterwarnings("ignore:refining in a world")
@@ -183,6 +220,8 @@ def test_a_refinement_that_a_guard_ends_leaves_its_best(run) -> None:
     touchy = dataclasses.replace(REFINE, guards=GuardConfig(rise=-1.0, unsure=-1.0))
     done = repair(run, dataclasses.replace(config(), refine=touchy), 1)
     assert done.repaired
+    (_, stopped) = read_metrics(run / "repair-1" / "refined" / "metrics.jsonl")
+    assert stopped["refine/guard_unsure"] >= 0  # what stopped it is logged
     assert (run / "repair-1" / "refined" / "best" / "policy.safetensors").exists()
 
 
@@ -190,8 +229,9 @@ def test_without_a_refined_policy_there_is_nothing_to_repair(run) -> None:
     (run / "refined").rename(run / "elsewhere")
     with pytest.raises(UserError, match="no refined policy"):
         repair(run, config(), 1)
-    with pytest.raises(UserError, match="no policy was refined"):
-        chosen(run, before=True, after=True, controls=False)
+    for wanted in ({"after": True, "controls": False}, {"after": False, "controls": True}):
+        with pytest.raises(UserError, match="no policy was refined"):
+            chosen(run, before=True, **wanted)
 
 
 def test_repair_has_its_share_and_the_others_keep_theirs(run) -> None:
@@ -239,3 +279,37 @@ def test_a_round_has_settings_that_make_sense() -> None:
 
 def test_a_config_of_a_round_can_be_kept(tmp_path) -> None:
     save_config(tmp_path / "repair.json", config())
+
+
+def command(*words) -> tuple[int, str]:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    return result.exit_code, result.stdout
+
+
+@pytest.mark.filterwarnings("ignore:refining in a world")
+def test_the_commands_audit_repair_and_compare(run, monkeypatch) -> None:
+    monkeypatch.setattr("w4rl_fast.truth.success.make_task", EdgeTask)
+    monkeypatch.setattr("w4rl_fast.truth.success.in_processes", lambda make, jobs, _workers: map(make(), jobs))
+    code, said = command("audit", run, "--json")
+    assert code == 1
+    assert json.loads(said)["passes"] is False
+    assert "May a policy be refined" in (run / "audit.html").read_text()
+    code, said = command("audit", run, "--set", "least_replays=1", "--set", "least_agreement=0", "--set",
+                         "most_optimism=1", "--set", "most_false_successes=1", "--set", "least_failures=0")  # fmt: skip
+    assert code == 0
+    assert "passes" in said
+    code, said = command("repair", run, "--rollouts", 12, "--workers", 1, "--threads", 1, "--json")
+    assert code == 0
+    (round_,) = json.loads(said)
+    assert round_["real_steps"] == 12 * (LENGTH - 1)
+    code, said = command("evaluate", "policy", run, "--before", "--after", "--controls", "--episodes", 4, "--json")
+    assert code == 0
+    policies = json.loads(said)["policies"]
+    assert list(policies) == ["cloned", "refined", "repair-1", "all demos", "successes"]
+    for name, each in policies.items():
+        assert each["episodes"] == 4
+        assert each["gap"] == pytest.approx(each["imagined"]["successes"] / 4 - each["successes"] / 4)
+        assert (each["against_cloned"] is None) == (name == "cloned")
+    code, said = command("evaluate", "policy", run, "--before", "--after", "--episodes", 4)
+    assert "repair-1 against cloned" in said

@@ -2,9 +2,10 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
-from w4rl_fast.config import save_config
+from w4rl_fast.config import load_config, save_config
 from w4rl_fast.data.store import Store
 from w4rl_fast.errors import UserError
 from w4rl_fast.reward import RewardConfig, RewardModel, Rule, save_reward
@@ -18,14 +19,12 @@ from w4rl_fast.world.checkpoint import save_world
 from w4rl_fast.world.model import WorldModel
 from w4rl_fast.world.rollout import roll_out
 
-ANY = AuditConfig(least_replays=1, least_agreement=0.0, most_optimism=1.0, most_false_successes=1.0)
+ANY = AuditConfig(least_replays=1, least_failures=0, least_agreement=0.0, most_optimism=1.0, most_false_successes=1.0)
 
 
 def counted(true_successes, false_successes, true_failures, false_failures):
     real = [True] * true_successes + [False] * false_successes + [False] * true_failures + [True] * false_failures
     said = [True] * (true_successes + false_successes) + [False] * (true_failures + false_failures)
-    import numpy as np
-
     return confusion(np.array(real), np.array(said))
 
 
@@ -34,6 +33,7 @@ def counted(true_successes, false_successes, true_failures, false_failures):
     [
         ((50, 2, 48, 2), []),
         ((9, 0, 9, 0), ["too few"]),
+        ((98, 0, 2, 0), ["2 real failures"]),
         ((40, 0, 30, 30), ["outcomes agree"]),
         ((30, 18, 52, 0), ["18% more succeed", "26% of the failures"]),
         ((80, 5, 15, 0), []),
@@ -57,7 +57,7 @@ def run(tmp_path, point_config):
     return tmp_path
 
 
-def test_an_audit_stands_until_something_changes(run, point_store, monkeypatch) -> None:
+def test_an_audit_stands_until_something_changes(run, point_store, point_config, monkeypatch) -> None:
     made = []
 
     def counting(*given):
@@ -77,6 +77,9 @@ def test_an_audit_stands_until_something_changes(run, point_store, monkeypatch) 
     (run / "audit.json").write_text("{")
     assert standing_audit(run, point_store, ANY).digest
     assert len(made) == 4
+    save_config(run / "world" / "train.json", dataclasses.replace(point_config, held_out=0.4))
+    standing_audit(run, point_store, ANY)
+    assert len(made) == 5
 
 
 def test_a_part_that_is_missing_is_named(run, point_store) -> None:
@@ -86,13 +89,19 @@ def test_a_part_that_is_missing_is_named(run, point_store) -> None:
 
 
 def test_episodes_that_nothing_learnt_from_are_judged_on_either_side(run, point_store) -> None:
-    chosen = chosen_episodes(point_store, module.load_config(run / "world" / "train.json", module.TrainWorldConfig),
+    chosen = chosen_episodes(point_store, load_config(run / "world" / "train.json", module.TrainWorldConfig),
                              lambda info: info.source == "random", horizon=5)  # fmt: skip
     assert {info.source for info in chosen.infos} == {"random"}
     assert len(chosen) == sum(info.source == "random" for info in point_store.infos)
     found, _ = audit(run, point_store, ANY, lambda info: info.source == "random")
     assert found.fidelity.imagined.n == len(chosen)
     assert not (run / "audit.json").exists()
+    save_config(
+        run / "reward" / "train.json",
+        dataclasses.replace(load_config(run / "reward" / "train.json", TrainRewardConfig), task="test/other"),
+    )
+    with pytest.raises(UserError, match="none is of test/other"):
+        audit(run, point_store, ANY)
     with pytest.raises(UserError, match="long enough"):
         audit(run, point_store, ANY, lambda _info: False)
 

@@ -22,15 +22,14 @@ def audit(ctx: click.Context, run: Path, store: Path | None, settings: tuple[str
 
     Writes RUN/audit.json, and RUN/audit.html with a picture of every mistake. Ends with 1 if the world breaks a limit.
     """
+    import w4rl_fast
     from w4rl_fast.config import override
-    from w4rl_fast.data import Store
     from w4rl_fast.report.audit import write_audit_report
-    from w4rl_fast.run import store_of_run
     from w4rl_fast.truth.audit import AuditConfig
     from w4rl_fast.truth.audit import audit as judge
 
     limits = override(AuditConfig(), settings)
-    found, mistakes = judge(run, Store(store_of_run(run, store)), limits)
+    found, mistakes = judge(run, w4rl_fast.load(run).open_store(store), limits)
     page = write_audit_report(run, found, mistakes, command_line(ctx))
     if as_json:
         click.echo(json.dumps({**dataclasses.asdict(found), "passes": found.passes, "page": str(page)}))

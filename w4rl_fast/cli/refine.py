@@ -30,12 +30,15 @@ def ppo(run: Path, store: Path | None, settings: tuple[str, ...], force: bool, t
     from w4rl_fast.config import override
     from w4rl_fast.refine.config import PPOConfig
     from w4rl_fast.refine.imagined import RefineConfig, refine_run
+    from w4rl_fast.run import keep_store
     from w4rl_kernels.threads import physical_cores
 
     torch.set_num_threads(threads or physical_cores())
     loaded = w4rl_fast.load(run)
+    if store is not None:
+        keep_store(run, store)
     config = override(RefineConfig(ppo=PPOConfig(steps=loaded.task.horizon)), settings)
-    result = refine_run(loaded, config, store=store, force=force)
+    result = refine_run(loaded, config, force=force)
     click.echo(
         f"{run / 'refined'}: imagined success {result.score:.1%} after iteration {result.iteration}."
         f" Go on with:\n  w4rl evaluate policy {run} --before --after\n  w4rl repair {run}"

@@ -28,8 +28,7 @@ def repair(
     """Roll the refined policy of RUN out for real, learn from where its world was wrong, and refine again.
 
     Each round is a folder, RUN/repair-1 and so on, and a run of its own; its episodes are added to the store of RUN.
-    Interrupted, a round goes on where it was. Where the world knew what would happen and the policy hardly ever fails,
-    nothing is repaired.
+    Interrupted, a round goes on where it was. Where the policy hardly ever fails for real, nothing is repaired.
     """
     import torch
 
@@ -60,7 +59,7 @@ def in_words(each: "Round") -> str:
     said = f"round {each.number}: {each.real_steps:,} real steps. The refined policy succeeds in {each.real}.\n"
     said += f"  its world before: {each.before}\n"
     if not each.repaired:
-        return said + "  Nothing to repair: the world knew what would happen."
+        return said + "  Nothing to repair: it hardly ever fails."
     assert each.earlier is not None and each.imagined is not None
     return said + (
         f"  repaired: {each.after}\n"

@@ -25,8 +25,8 @@ class WindowConfig:
     """A window is `history` observations up to the present and `future` after it, and the first frame if `anchor`;
     without `pixels` that first frame is the only one.
 
-    `most` keeps at most so many episodes of a task and source, those of the lowest seeds; `succeeded` only those that
-    succeeded.
+    `most` keeps at most so many episodes of a task and source, those of the lowest seeds. With `succeeded` only those
+    that succeeded are there.
     `sources` and `tasks` give the share of windows each gets; what is left out of a non-empty one gets none, and an
     empty one leaves the shares as they are in the store. `held_out` of the episodes are kept from training, chosen by
     their names, so that an episode never changes sides when others are added; `validation` of them are kept from it

@@ -40,7 +40,9 @@ class GuardConfig:
 
 
 class Exploited(UserError):
-    """Imagined success rises where the world is not to be believed."""
+    """Imagined success rises where the world is not to be believed; `figures` say where."""
+
+    figures: Mapping[str, float]
 
 
 class Guards:
@@ -86,11 +88,16 @@ class Guards:
         if self.worlds is not None:
             figures["undecided"] = undecided(self.worlds, rollout, generator_at(0, iteration))
         success = float((rollout.rewards > 0).any(0).float().mean())
-        self._stop_if_exploited(iteration, success, figures)
-        return {"guard_success": success, **{f"guard_{name}": value for name, value in figures.items()}}
+        named = {"guard_success": success, **{f"guard_{name}": value for name, value in figures.items()}}
+        try:
+            self._stop_if_exploited(iteration, success, figures)
+        except Exploited as stop:
+            stop.figures = named
+            raise
+        return named
 
     def _far(self, winning: Tensor) -> float:
-        if not len(winning) or self.usual_success == torch.inf:
+        if len(winning) < FEW or self.usual_success == torch.inf:
             return 0.0
         return float((nearest(winning, self.successes) > self.usual_success).float().mean())
 

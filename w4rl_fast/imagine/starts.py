@@ -23,7 +23,8 @@ START_STREAM = 2
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartConfig:
     """Which moments: the first row of each episode or any row, of one side of the store, at most `most` of them, and
-    none that shows success already.
+    none that shows success already. Rollouts of a repair give none, so that a repair does not change where the worlds
+    before it begin.
 
     `held_out` and `validation` are shares as in training, so that a start is on the side its episode was on then.
     """
@@ -72,7 +73,8 @@ def load_starts(store: Store, world: WorldConfig, config: StartConfig) -> Starts
     )  # fmt: skip
     windows = Windows(store, window, config.split)
     episodes, present = windows.places()
-    fit = ~windows.successes() & ((present == 0) | (config.rows == "any"))
+    added = np.array([store.infos[episode].source == "repair" for episode in windows.episodes])
+    fit = ~windows.successes() & ((present == 0) | (config.rows == "any")) & ~added[episodes]
     episodes, present = episodes[fit], present[fit]
     if not len(present):
         raise UserError(

@@ -1,21 +1,23 @@
 """What the same data and as many steps give without any imagination: the policies that a refined one must beat."""
 
 import dataclasses
+import hashlib
 from collections.abc import Collection
 from pathlib import Path
 
 import torch
 
 from w4rl_fast.config import load_config
-from w4rl_fast.data.episode import DEMONSTRATIONS
+from w4rl_fast.data.episode import DEMONSTRATIONS, SOURCES
 from w4rl_fast.data.store import Store
 from w4rl_fast.data.windows import WindowConfig, Windows
+from w4rl_fast.errors import UserError
 from w4rl_fast.metrics import LINES_NAME, read_metrics
 from w4rl_fast.policy import GaussianPolicy
 from w4rl_fast.policy.checkpoint import load_policy
 from w4rl_fast.policy.clone import CLONE, CloneConfig, clone
 from w4rl_fast.refine.imagined import REFINED
-from w4rl_fast.run import latest, store_of_run
+from w4rl_fast.run import latest, store_of_run, task_of_run
 
 CONTROLS = ("all demos", "successes")
 
@@ -30,28 +32,33 @@ def train_controls(run: Path) -> dict[str, Path]:
     settings = load_config(run / "policy" / CLONE, CloneConfig)
     steps = settings.fit.steps + updates_of(latest(run))
     settings = dataclasses.replace(settings, fit=dataclasses.replace(settings.fit, steps=steps))
-    window = WindowConfig(history=policy.config.history, future=1, held_out=0.0)
-    there = Windows(store, window).by_source()
-    if latest(run) == run:
-        there.pop("repair", None)
-    shown = {source: float(there[source]) for source in DEMONSTRATIONS if source in there}
-    chosen = {
-        CONTROLS[0]: dataclasses.replace(window, sources=shown),
-        CONTROLS[1]: dataclasses.replace(window, succeeded=True, sources=successes(store, window, there)),
-    }
+    window = WindowConfig(history=policy.config.history, future=1, held_out=0.0, tasks={task_of_run(run).name: 1.0})
+    unused = ["repair"] if latest(run) == run else []
     folders = {}
-    for name, config in chosen.items():
-        folders[name] = folder = run / "controls" / f"{name.replace(' ', '-')}-{store.digest}"
+    for name, kept, succeeded in (
+        (CONTROLS[0], set(DEMONSTRATIONS), False),
+        (CONTROLS[1], set(SOURCES).difference(unused), True),
+    ):
+        config = dataclasses.replace(window, succeeded=succeeded)
+        config = dataclasses.replace(config, sources=shares(Windows(store, config), kept))
+        token = hashlib.sha256(f"{store.digest} {config} {settings}".encode()).hexdigest()[:12]
+        folders[name] = folder = run / "controls" / f"{name.replace(' ', '-')}-{token}"
         windows = Windows(store, config, seed=settings.fit.seed)
         torch.manual_seed(settings.fit.seed)
         clone(GaussianPolicy(policy.config), windows, settings, folder)
     return folders
 
 
-def successes(store: Store, window: WindowConfig, sources: Collection[str]) -> dict[str, float]:
-    """Shares of these sources among the episodes that succeeded, as they are."""
-    won = Windows(store, dataclasses.replace(window, succeeded=True)).by_source()
-    return {source: float(count) for source, count in won.items() if source in sources}
+def shares(windows: Windows, kept: Collection[str]) -> dict[str, float]:
+    """Shares of these sources as they are among the windows."""
+    found = {source: float(count) for source, count in windows.by_source().items() if source in kept}
+    if not found:
+        raise UserError(
+            f"a control from {windows.store.path}",
+            rule=f"it holds no episode of {', '.join(sorted(kept))}",
+            remedy="Leave --controls out",
+        )
+    return found
 
 
 def updates_of(run: Path) -> int:

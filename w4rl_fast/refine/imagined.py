@@ -2,12 +2,13 @@
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from w4rl_fast.config import save_config
+from w4rl_fast.config import load_config, save_config
 from w4rl_fast.data.windows import WindowConfig, Windows
 from w4rl_fast.errors import UserError
 from w4rl_fast.imagine.engine import Imagination
@@ -16,21 +17,23 @@ from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.imagine.rollout import Rollouts
 from w4rl_fast.metrics import LINES_NAME, read_metrics
 from w4rl_fast.policy.gaussian import GaussianPolicy
-from w4rl_fast.refine.checkpoint import digest
+from w4rl_fast.refine.checkpoint import CHECKPOINT, digest
 from w4rl_fast.refine.config import PPOConfig
 from w4rl_fast.refine.loop import Result, refine
 from w4rl_fast.truth.audit import AuditConfig, standing_audit
 from w4rl_fast.truth.intervals import Share, wilson
 
 HELD_OUT_SEED = 1 << 40
-"""Imagined seeds from here on judge a policy; it never learns from them."""
+"""Imagined seeds from here on choose the best policy; it never learns from them."""
+PROOF_SEED = 1 << 41
+"""Those from here on say what a policy that was chosen dreams of."""
 REFINED, SETTINGS = "refined", "refine.json"
 GUARDED = "refine/guard_success"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RefineConfig:
-    """PPO in worlds drawn in `sampling_steps`; `judged` held-out worlds choose the best policy.
+    """PPO in worlds drawn in `sampling_steps`, by default their own; `judged` held-out worlds choose the best policy.
 
     A world that does not pass its `audit` is refused.
     """
@@ -38,7 +41,7 @@ class RefineConfig:
     ppo: PPOConfig = PPOConfig()  # noqa: RUF009
     guards: GuardConfig = GuardConfig()  # noqa: RUF009
     audit: AuditConfig = AuditConfig()  # noqa: RUF009
-    sampling_steps: int | None = 1
+    sampling_steps: int | None = None
     slice_size: int = 32
     judged: int = 128
 
@@ -48,15 +51,14 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
     that does not pass its audit too.
     """
     require_true(run, config, store, force=force)
-    (run.path / REFINED).mkdir(exist_ok=True)
-    save_config(run.path / REFINED / SETTINGS, config)
+    keep_settings(run.path / REFINED, config)
     worlds = run.imagination(
         store=store, sampling_steps=config.sampling_steps, slice_size=config.slice_size, num_worlds=config.ppo.worlds
     )
     held_out = held_out_worlds(run, config, store)
     reward, rule = run.judge
-    settings = f"{config.guards} {config.sampling_steps} {config.slice_size} {config.judged}"
-    origin = hashlib.sha256(f"{digest(run.world)} {digest(reward)} {rule} {settings}".encode()).hexdigest()[:12]
+    starts = hashlib.sha256(b"".join(each.starts.proprio.cpu().numpy().tobytes() for each in (worlds, held_out)))
+    origin = f"{digest(run.world)} {digest(reward)} {rule} {starts.hexdigest()}"
     _, share = run.training()
     windows = Windows(
         run.open_store(store),
@@ -69,14 +71,28 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
         run.path / REFINED,
         lambda policy: imagined_success(policy, held_out, HELD_OUT_SEED),
         guard=Guards(windows, config.guards, worlds, first_success(run.path / REFINED)),
-        origin=origin,
+        origin=hashlib.sha256(origin.encode()).hexdigest()[:12],
     )
 
 
+def keep_settings(folder: Path, config: RefineConfig) -> None:
+    """Write the settings of a refinement beside it, or refuse to go on with others."""
+    path = folder / SETTINGS
+    if path.exists() and load_config(path, RefineConfig) != config:
+        raise UserError(
+            f"refinement {folder}",
+            rule=f"it was begun with other settings ({path})",
+            remedy="Give those to go on with it, or delete the folder to refine anew",
+        )
+    folder.mkdir(exist_ok=True)
+    save_config(path, config)
+
+
 def first_success(folder: Path) -> float | None:
-    """What the guards saw in the first iteration, if there was one."""
-    path = folder / LINES_NAME
-    seen = [row[GUARDED] for row in read_metrics(path) if GUARDED in row] if path.exists() else []
+    """What the guards saw in the first iteration of a refinement that goes on."""
+    if not (folder / CHECKPOINT).exists():
+        return None
+    seen = [row[GUARDED] for row in read_metrics(folder / LINES_NAME) if GUARDED in row]
     return seen[0] if seen else None
 
 
@@ -108,10 +124,13 @@ def held_out_worlds(run: LoadedRun, config: RefineConfig, store: Path | None) ->
     )
 
 
-def dreamt(run: LoadedRun, config: RefineConfig, policy: GaussianPolicy, store: Path | None = None) -> Share:
-    """Imagined success of any policy on the held-out starts of a run."""
-    rate = imagined_success(policy, held_out_worlds(run, config, store), HELD_OUT_SEED)
-    return wilson(round(rate * config.judged), config.judged)
+def dreamt(
+    run: LoadedRun, config: RefineConfig, policies: Sequence[GaussianPolicy], store: Path | None = None
+) -> list[Share]:
+    """Imagined success of any policies from the held-out starts of a run, on noise that chose none of them."""
+    worlds = held_out_worlds(run, config, store)
+    rates = [imagined_success(policy, worlds, PROOF_SEED) for policy in policies]
+    return [wilson(round(rate * config.judged), config.judged) for rate in rates]
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from w4rl_fast.hub import write_model
+from w4rl_fast.imagine.guards import Exploited
 from w4rl_fast.metrics import MetricsLog
 from w4rl_fast.policy.gaussian import GaussianPolicy
 from w4rl_fast.progress import Progress
@@ -54,8 +55,11 @@ def refine(
             log.scalars(0, named(judged(ppo, score)))
         while ppo.iteration < config.iterations:
             figures = ppo.iterate()
-            if guard is not None:
-                figures |= guard(ppo.iteration, ppo.rollout)
+            try:
+                figures |= guard(ppo.iteration, ppo.rollout) if guard is not None else {}
+            except Exploited as stop:
+                log.scalars(ppo.iteration, named(figures | dict(stop.figures)))
+                raise
             if score is not None and is_due(ppo.iteration, config):
                 figures |= judged(ppo, score)
             log.scalars(ppo.iteration, named(figures))

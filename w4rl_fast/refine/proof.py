@@ -65,6 +65,10 @@ def chosen(run: Path, *, before: bool, after: bool, controls: bool) -> dict[str,
     if after and len(there) == 1:
         raise UserError(f"run {run}", rule="no policy was refined in it", remedy=f"Run `w4rl refine ppo {run}` first")
     wanted = {name: each for name, each in there.items() if (before if name == "cloned" else after)}
+    if controls and len(there) == 1:
+        raise UserError(
+            f"run {run}", rule="no policy was refined in it", remedy="Controls learn as long as one that was"
+        )
     if controls:
         last = latest(run)
         wanted |= {name: Contender(folder, last) for name, folder in train_controls(run).items()}
@@ -84,6 +88,7 @@ def prove(
     """Judge every policy on the same seeds; keeps `keep` failures and the first `watch` episodes of each to look at."""
     task = task_of_run(run)
     digests = {name: policy_digest(each.policy) for name, each in policies.items()}
+    dreams = imagined_of(policies)
     judged: dict[str, Judgement] = {}
     for name, each in policies.items():
         real = judge(
@@ -96,16 +101,18 @@ def prove(
             watch=watch,
             name=f"judge {name}",
         )
-        judged[name] = Judgement(digests[name], real, imagined_of(each))
+        judged[name] = Judgement(digests[name], real, dreams.get(name))
     return judged
 
 
-def imagined_of(each: Contender) -> Share | None:
-    """Its success in the world it was refined in, with the settings of that refinement."""
-    if each.world is None:
-        return None
-    settings = load_config(each.world / REFINED / SETTINGS, RefineConfig)
-    return dreamt(LoadedRun(each.world), settings, load_policy(each.policy))
+def imagined_of(policies: Mapping[str, Contender]) -> dict[str, Share]:
+    """The imagined success of each policy that has a world, with the settings of the refinement there."""
+    found: dict[str, Share] = {}
+    for world in {each.world for each in policies.values() if each.world is not None}:
+        here = {name: load_policy(each.policy) for name, each in policies.items() if each.world == world}
+        settings = load_config(world / REFINED / SETTINGS, RefineConfig)
+        found |= zip(here, dreamt(LoadedRun(world), settings, list(here.values())), strict=True)
+    return found
 
 
 def gains(judged: Mapping[str, Judgement], before: str = "cloned") -> dict[str, Paired]:

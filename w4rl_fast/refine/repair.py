@@ -6,27 +6,35 @@ import functools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from w4rl_fast.config import load_config, save_config
 from w4rl_fast.data.collect import CollectConfig, collect
-from w4rl_fast.data.episode import EpisodeInfo
 from w4rl_fast.data.store import Store
 from w4rl_fast.data.windows import WindowConfig, Windows
 from w4rl_fast.errors import UserError
+from w4rl_fast.files import publish
 from w4rl_fast.fit import FitConfig
 from w4rl_fast.hub import write_model
 from w4rl_fast.imagine.guards import Exploited
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.policy import policy_actor, policy_digest
-from w4rl_fast.policy.checkpoint import load_policy
+from w4rl_fast.policy.checkpoint import WEIGHTS, load_policy
+from w4rl_fast.policy.clone import CLONE
 from w4rl_fast.refine.imagined import REFINED, RefineConfig, dreamt, refine_run
 from w4rl_fast.reward import load_reward
 from w4rl_fast.reward.train import TrainRewardConfig, train_reward
 from w4rl_fast.run import ROUND, ROUND_FILE, keep_store, keep_task, latest, store_of_run
-from w4rl_fast.truth.audit import Audit, AuditConfig, audit
+from w4rl_fast.truth.audit import Audit, audit
 from w4rl_fast.truth.intervals import Share, wilson
 from w4rl_fast.world.checkpoint import load_world
 from w4rl_fast.world.train import TrainWorldConfig, train_world
+
+SETTINGS = "repair.json"
+ROUNDS, SEEDS = 8, 60
+"""Rounds that have seeds of their own, and seeds of a repair: together they stay within those of recorded episodes."""
+OWN = "own"
+"""The best policy of a round's own refinement, which may lose to the one before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,8 +42,8 @@ class RepairConfig:
     """`rollouts` real episodes of the refined policy, half of them disturbed by `noise` and `bias`.
 
     World and classifier are trained on with `share` of the windows from rounds of repair, for `world_steps` and
-    `reward_steps` of their steps at `rate` of their learning rate. There is nothing to repair where the old world
-    passes its audit on these rollouts and the undisturbed ones succeed in `enough` of all cases.
+    `reward_steps` of the steps that they were first trained for, at `rate` of that learning rate. There is nothing to
+    repair where the undisturbed rollouts succeed in `enough` of all cases.
     """
 
     rollouts: int = 100
@@ -48,7 +56,6 @@ class RepairConfig:
     enough: float = 0.95
     workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     seed: int = 0
-    audit: AuditConfig = AuditConfig()  # noqa: RUF009
     refine: RefineConfig = RefineConfig()  # noqa: RUF009
 
     def __post_init__(self) -> None:
@@ -56,6 +63,19 @@ class RepairConfig:
             raise ValueError(f"rollouts={self.rollouts}, workers={self.workers}: at least two episodes, one process")
         if min(self.world_steps, self.reward_steps, self.rate) <= 0 or not 0 < self.share < 1:
             raise ValueError("world_steps, reward_steps and rate are above 0, share between 0 and 1")
+        if not 0 <= self.seed < SEEDS:
+            raise ValueError(f"seed={self.seed}: from 0 to {SEEDS - 1}")
+
+    def collections(self, number: int) -> tuple[CollectConfig, CollectConfig]:
+        """What round `number` records: undisturbed episodes, then disturbed ones, each on seeds of their own."""
+        half = self.rollouts // 2
+        parts = ((self.rollouts - half, 0.0, 0.0), (half, self.noise, self.bias))
+        seed = (self.seed * ROUNDS + number % ROUNDS) * len(parts)
+        steady, disturbed = (
+            CollectConfig(repair=count, noise=noise, bias=bias, seed=seed + part, workers=self.workers)
+            for part, (count, noise, bias) in enumerate(parts)
+        )
+        return steady, disturbed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,8 +83,8 @@ class Round:
     """What a round found and did.
 
     `real` is of the undisturbed rollouts, `before` the old world on all of them, `after` the new one on held-out
-    episodes; `earlier` and `imagined` are what the policy before and the new one dream of in the new world. Without
-    repair there is nothing but the first two.
+    episodes of every policy; `earlier` and `imagined` are what the policy before and the new one dream of in the new
+    world, and `kept` is the better one. Without repair there is nothing but the first two.
     """
 
     number: int
@@ -75,6 +95,7 @@ class Round:
     after: Audit | None = None
     earlier: Share | None = None
     imagined: Share | None = None
+    kept: Literal["earlier", "new"] | None = None
 
 
 def repair(run: Path, config: RepairConfig, number: int) -> Round:
@@ -90,47 +111,57 @@ def repair(run: Path, config: RepairConfig, number: int) -> Round:
         raise UserError(
             f"run {previous}", rule="there is no refined policy in it", remedy=f"Run `w4rl refine ppo {previous}` first"
         )
+    keep_settings(folder, config)
     store = store_of_run(previous)
-    tried = roll_out_for_real(previous, store, config, number)
-    if tried.before.passes and tried.real.successes >= config.enough * tried.real.episodes:
-        done = tried
-    else:
-        done = learn_from(tried, previous, folder, store, config)
-    folder.mkdir(parents=True, exist_ok=True)
+    done = roll_out_for_real(previous, store, config, number)
+    if done.real.successes < config.enough * done.real.episodes:
+        done = learn_from(done, run, previous, folder, store, config)
     save_config(folder / ROUND_FILE, done)
     return done
+
+
+def keep_settings(folder: Path, config: RepairConfig) -> None:
+    """Write the settings into the round, or refuse to go on with others."""
+    path = folder / SETTINGS
+    if path.exists() and dataclasses.replace(load_config(path, RepairConfig), workers=config.workers) != config:
+        raise UserError(
+            f"round {folder}", rule=f"it was begun with other settings ({path})", remedy="Give those, or delete it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    save_config(path, config)
 
 
 def roll_out_for_real(previous: Path, store: Path, config: RepairConfig, number: int) -> Round:
     """Record what the refined policy does, and see whether its world knew."""
     loaded, policy = LoadedRun(previous), previous / REFINED / "best"
-    name, half = policy_digest(policy), config.rollouts // 2
-    for count, noise, bias in ((config.rollouts - half, 0.0, 0.0), (half, config.noise, config.bias)):
-        settings = CollectConfig(
-            repair=count, noise=noise, bias=bias, seed=8 * config.seed + number, workers=config.workers
-        )
-        if collect(store, [loaded.task], settings, functools.partial(policy_actor, policy), name).interrupted:
+    name, actor = policy_digest(policy), functools.partial(policy_actor, policy)
+    names = []
+    for settings in config.collections(number):
+        if collect(store, [loaded.task], settings, actor, name).interrupted:
             raise KeyboardInterrupt
+        names.append({job.key for job in settings.jobs(loaded.task.name, name)})
+    steady, fresh = names[0], names[0] | names[1]
     opened = Store(store)
+    before, _ = audit(previous, opened, config.refine.audit, lambda info: info.key in fresh)
+    lengths = [length for length, key in zip(opened.lengths, opened.keys, strict=True) if key in fresh]
+    won = [info.succeeded for info in opened.infos if info.key in steady]
+    return Round(
+        number=number,
+        real=wilson(sum(won), len(won)),
+        real_steps=sum(lengths) - len(lengths),
+        before=before,
+        repaired=False,
+    )
 
-    def is_new(info: EpisodeInfo) -> bool:
-        return info.source == "repair" and info.origin.startswith(name)
 
-    infos = [info for info in opened.infos if is_new(info)]
-    steady = [info.succeeded for info in infos if info.origin.endswith("noise=0 bias=0")]
-    lengths = [length for length, info in zip(opened.lengths, opened.infos, strict=True) if is_new(info)]
-    before, _ = audit(previous, opened, config.audit, is_new)
-    real = wilson(sum(steady), len(steady))
-    return Round(number=number, real=real, real_steps=sum(lengths) - len(lengths), before=before, repaired=False)
-
-
-def learn_from(tried: Round, previous: Path, folder: Path, store: Path, config: RepairConfig) -> Round:
+def learn_from(tried: Round, run: Path, previous: Path, folder: Path, store: Path, config: RepairConfig) -> Round:
     """Train world and classifier on, refine again from the clone, and keep whichever policy dreams better now."""
     opened, before = Store(store), LoadedRun(previous)
     keep_task(folder, before.task)
     keep_store(folder, store)
     write_model(folder / "policy", before.policy)
-    trained = load_config(previous / "world" / "train.json", TrainWorldConfig)
+    publish(folder / "policy" / CLONE, (previous / "policy" / CLONE).read_bytes())
+    trained = load_config(run / "world" / "train.json", TrainWorldConfig)
     again = dataclasses.replace(
         trained,
         head=shorter(trained.head, config.world_steps, config.rate),
@@ -138,30 +169,32 @@ def learn_from(tried: Round, previous: Path, folder: Path, store: Path, config: 
         sources=with_share(opened, trained, config.share),
     )
     train_world(opened, again, folder / "world", start=load_world(previous))
-    judged = load_config(previous / "reward" / "train.json", TrainRewardConfig)
+    judged = load_config(run / "reward" / "train.json", TrainRewardConfig)
     judged = dataclasses.replace(judged, fit=shorter(judged.fit, config.reward_steps, config.rate))
     train_reward(opened, load_world(folder), judged, folder / "reward", start=load_reward(previous)[0])
-    after, _ = audit(folder, opened, config.audit)
+    after, _ = audit(folder, opened, config.refine.audit)
     loaded = LoadedRun(folder)
     with contextlib.suppress(Exploited):  # what was best until then is there
         refine_run(loaded, config.refine, force=True)
     earlier, imagined = better(loaded, previous, config)
-    return dataclasses.replace(tried, repaired=True, after=after, earlier=earlier, imagined=imagined)
+    kept: Literal["earlier", "new"] = "earlier" if earlier.successes > imagined.successes else "new"
+    return dataclasses.replace(tried, repaired=True, after=after, earlier=earlier, imagined=imagined, kept=kept)
 
 
 def better(run: LoadedRun, previous: Path, config: RepairConfig) -> tuple[Share, Share]:
     """What the policy before and the new one dream of in the repaired world; the better one becomes the best there."""
-    policies = [load_policy(folder / REFINED / "best") for folder in (previous, run.path)]
-    earlier, imagined = (dreamt(run, config.refine, policy) for policy in policies)
-    if earlier.successes > imagined.successes:
-        write_model(run.path / REFINED / "best", policies[0])
+    refined = run.path / REFINED
+    if not (refined / OWN / WEIGHTS).exists():
+        write_model(refined / OWN, load_policy(refined / "best"))
+    policies = load_policy(previous / REFINED / "best"), load_policy(refined / OWN)
+    earlier, imagined = dreamt(run, config.refine, policies)
+    write_model(refined / "best", policies[0 if earlier.successes > imagined.successes else 1])
     return earlier, imagined
 
 
 def with_share(store: Store, config: TrainWorldConfig, share: float) -> dict[str, float]:
     """Shares of all sources that a world learns from: as they are in the store, but for those of repair."""
-    windows = Windows(store, WindowConfig(future=config.horizon, held_out=config.held_out))
-    rows = windows.by_source()
+    rows = Windows(store, WindowConfig(future=config.horizon, held_out=config.held_out)).by_source()
     others = sum(count for source, count in rows.items() if source != "repair")
     return {source: share if source == "repair" else (1 - share) * count / others for source, count in rows.items()}
 

@@ -94,7 +94,8 @@ def success_section(judged: Mapping[str, Judgement], curves: Mapping[str, Curves
     """All policies side by side, as bars and as a table, and how the dream got better."""
     colours = ("c0", "c2")
     lines = [
-        Series(name, held(each["score"]), colour) for (name, each), colour in zip(curves.items(), colours, strict=False)
+        Series(name, held(each.get("score", [])), colour)
+        for (name, each), colour in zip(curves.items(), colours, strict=False)
     ]
     curve = line_chart(lines, title="Imagined success", unit="% of held-out starts", x_label="iteration")
     bars = bar_chart(
@@ -139,8 +140,14 @@ def learning(curves: Mapping[str, Curves]) -> Section:
     """How the dream got better, and how far the policy went from the clone."""
     charts = []
     for name, each in curves.items():
-        lines = [Series("exploring", each["success"], "c0"), Series("held out, mean", held(each["score"]), "c2")]
-        moved = [Series("from the clone", each["anchor_kl"], "c0"), Series("in an iteration", each["kl"], "c2")]
+        lines = [
+            Series("exploring", each.get("success", []), "c0"),
+            Series("held out, mean", held(each.get("score", [])), "c2"),
+        ]
+        moved = [
+            Series("from the clone", each.get("anchor_kl", []), "c0"),
+            Series("in an iteration", each.get("kl", []), "c2"),
+        ]
         charts.append(line_chart(lines, title=f"{name}: imagined success", unit="%", x_label="iteration"))
         charts.append(line_chart(moved, title=f"{name}: moved", unit="nats", x_label="iteration", digits=2))
     return Section("How it learnt", "Each refinement begins with the cloned policy.", row(*charts))
@@ -168,17 +175,17 @@ def rounds_section(rounds: Sequence[Mapping[str, Any]]) -> Section:
     rows = []
     for each in rounds:
         before, after = each["before"], each["after"]
-        kept = confusion_cells(after) if after is not None else ["nothing to repair", ""]
+        kept = audit_cells(after) if after is not None else ["nothing to repair", ""]
         real = f"{each['real']['successes']} of {each['real']['episodes']}"
-        rows.append([str(each["number"]), f"{each['real_steps']:,}", real, *confusion_cells(before), *kept])
+        rows.append([str(each["number"]), f"{each['real_steps']:,}", real, *audit_cells(before), *kept])
     said = (
         "The refined policy runs for real. Before: its own rollouts, replayed by the world it was refined in. After:"
-        " held-out rollouts of all policies, replayed by the world that has learnt from them."
+        " held-out rollouts of all policies, replayed by the repaired world."
     )
     return Section("Repair", said, table(head, rows))
 
 
-def confusion_cells(audit: Mapping[str, Any]) -> list[str]:
+def audit_cells(audit: Mapping[str, Any]) -> list[str]:
     each = audit["fidelity"]["imagined"]
     failures = each["true_failures"] + each["false_successes"]
     return [f"{each['agreement']:.1%} of {each['n']}", f"{each['false_successes']} of {failures}"]

@@ -16,7 +16,7 @@ from w4rl_fast.reward import RewardModel, load_reward
 from w4rl_fast.reward.checkpoint import RULE
 from w4rl_fast.reward.train import TrainRewardConfig
 from w4rl_fast.truth.failure import Confusion, FailureFidelity, Mistake, measure_failure, replay
-from w4rl_fast.truth.held_out import chosen_episodes, held_out
+from w4rl_fast.truth.held_out import chosen_episodes, held_out, of_task
 from w4rl_fast.world.checkpoint import load_world
 from w4rl_fast.world.model import WorldModel
 from w4rl_fast.world.train import TrainWorldConfig
@@ -29,11 +29,13 @@ PARTS = {"world": WorldModel.weights_file, "reward": RewardModel.weights_file}
 class AuditConfig:
     """What a world has to keep to before a policy is refined in it, over replays of real rollouts.
 
-    At least `least_replays`, of whose outcomes `least_agreement` agree; `most_optimism` is by how much more of them may
-    succeed in the dream than did, `most_false_successes` how many of the failures may.
+    At least `least_replays`, `least_failures` of them real failures. `least_agreement` of the outcomes agree;
+    `most_optimism` is by how much more of them may succeed in the dream than did, `most_false_successes` how many of
+    the failures may.
     """
 
     least_replays: int = 20
+    least_failures: int = 3
     least_agreement: float = 0.8
     most_optimism: float = 0.15
     most_false_successes: float = 0.25
@@ -71,11 +73,12 @@ def audit(
             f"run {run}", rule=f"there is no trained {missing[0]} in it", remedy=f"Run `w4rl train {missing[0]}` first"
         )
     trained = load_config(run / "world" / "train.json", TrainWorldConfig)
-    horizon = load_config(run / "reward" / "train.json", TrainRewardConfig).horizon
+    settings = load_config(run / "reward" / "train.json", TrainRewardConfig)
     if which is None:
-        held = held_out(store, trained, horizon=horizon, episodes=len(store), start=0)
+        held = held_out(store, trained, horizon=settings.horizon, episodes=len(store), start=0)
     else:
-        held = chosen_episodes(store, trained, which, horizon=horizon)
+        held = chosen_episodes(store, trained, which, horizon=settings.horizon)
+    held = of_task(held, settings.task)
     model, rule = load_reward(run)
     replays = replay(load_world(run), model, rule, held)
     fidelity = measure_failure(replays, rule)
@@ -107,6 +110,10 @@ def complaints(each: Confusion, limits: AuditConfig) -> tuple[str, ...]:
             f"{each.n} replays are too few to judge it (least_replays {limits.least_replays})",
         ),
         (
+            (failures := each.true_failures + each.false_successes) < limits.least_failures,
+            f"{failures} real failures among them are too few (least_failures {limits.least_failures})",
+        ),
+        (
             each.agreement < limits.least_agreement,
             f"only {each.agreement:.0%} of the outcomes agree (least_agreement {limits.least_agreement:.0%})",
         ),
@@ -124,8 +131,10 @@ def complaints(each: Confusion, limits: AuditConfig) -> tuple[str, ...]:
 
 def digest_of(run: Path, store: Store, limits: AuditConfig) -> str:
     total = hashlib.sha256(f"{store.digest} {limits}".encode())
-    for path in (*(run / part / weights for part, weights in PARTS.items()), run / "reward" / RULE):
-        total.update(path.read_bytes())
+    for part, weights in PARTS.items():
+        for name in (weights, "config.json", "train.json"):
+            total.update((run / part / name).read_bytes())
+    total.update((run / "reward" / RULE).read_bytes())
     return total.hexdigest()[:16]
 
 

@@ -82,6 +82,18 @@ def chosen_episodes(
     return HeldOut(windows=windows, chosen=chosen, start=0)
 
 
+def of_task(held: HeldOut, task: str) -> HeldOut:
+    """Those of one task."""
+    fit = np.array([info.task == task for info in held.infos], np.bool_)
+    if not fit.any():
+        raise UserError(
+            f"held-out episodes of {held.windows.store.path}",
+            rule=f"none is of {task}",
+            remedy="Give a store of that task",
+        )
+    return dataclasses.replace(held, chosen=held.chosen[fit])
+
+
 def by_turns(names: list[str]) -> NDArray[np.int64]:
     """An order of the indices of `names` in which every name has its turn until it is used up."""
     seen: dict[str, int] = {}
