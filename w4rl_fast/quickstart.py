@@ -24,9 +24,8 @@ from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.policy import GaussianPolicy, PolicyConfig, policy_actor, policy_digest
 from w4rl_fast.policy.clone import CloneConfig, clone
 from w4rl_fast.refine.config import PPOConfig
-from w4rl_fast.refine.controls import CONTROLS
 from w4rl_fast.refine.imagined import RefineConfig, refine_run
-from w4rl_fast.refine.proof import Judgement, chosen, gains, keep_proof, prove, summary_of
+from w4rl_fast.refine.proof import Judgement, beyond_controls, chosen, gains, keep_proof, prove, summary_of
 from w4rl_fast.refine.repair import SEEDS, RepairConfig, Round, repair
 from w4rl_fast.report.sheet import write_sheet
 from w4rl_fast.reward.train import train_reward
@@ -285,7 +284,7 @@ class Quickstart:
             "p_paired": last.p,
             "offline": summary_of(self.judged, compared)["refined"],
             "policies": summary_of(self.judged, compared),
-            "against_successes": dataclasses.asdict(gains(self.judged, CONTROLS[1])[self.last]),
+            "against_controls": {name: dataclasses.asdict(gain) for name, gain in beyond_controls(self.judged).items()},
             "audit": json.loads((latest(self.out) / "audit.json").read_bytes()),
             "rounds": done,
             "real_steps": {**steps, "all": sum(steps.values())},

@@ -305,6 +305,7 @@ def test_the_commands_audit_repair_and_compare(run, monkeypatch) -> None:
     assert round_["real_steps"] == 12 * (LENGTH - 1)
     code, said = command("evaluate", "policy", run, "--before", "--after", "--controls", "--episodes", 4, "--json")
     assert code == 0
+    assert list(json.loads(said)["against_controls"]) == ["all demos", "successes"]
     policies = json.loads(said)["policies"]
     assert list(policies) == ["cloned", "refined", "repair-1", "all demos", "successes"]
     for name, each in policies.items():

@@ -38,14 +38,16 @@ def policy(
     Without --before, --after or --controls it is the cloned policy. Beside real success stands what the same policy
     dreams of. Writes RUN/policy-success.json, and pictures of failures.
     """
-    from w4rl_fast.refine.proof import chosen, gains, keep_proof, prove, summary_of
+    from w4rl_fast.refine.proof import beyond_controls, chosen, gains, keep_proof, prove, summary_of
     from w4rl_fast.report.policies import policy_rows
     from w4rl_fast.report.sheet import write_sheet
     from w4rl_fast.run import task_of_run
     from w4rl_fast.truth.success import FIRST_SEED
 
     policies = chosen(run, before=before or not (after or controls), after=after, controls=controls)
-    judged = prove(run, policies, episodes=episodes, workers=workers, first_seed=first_seed or FIRST_SEED)
+    judged = prove(
+        run, policies, episodes=episodes, workers=workers, first_seed=FIRST_SEED if first_seed is None else first_seed
+    )
     compared = gains(judged) if "cloned" in judged else {}
     pictures = []
     for name, each in judged.items():
@@ -54,7 +56,13 @@ def policy(
             still, moving = Path(f"{stem}.png"), Path(f"{stem}-moving.png")
             write_sheet(each.real.failures, still, moving)
             pictures += [str(still), str(moving)]
-    summary = {"task": task_of_run(run).name, "policies": summary_of(judged, compared), "pictures": pictures}
+    beyond = beyond_controls(judged) if after else {}
+    summary = {
+        "task": task_of_run(run).name,
+        "policies": summary_of(judged, compared),
+        "against_controls": {name: dataclasses.asdict(gain) for name, gain in beyond.items()},
+        "pictures": pictures,
+    }
     path = keep_proof(run, summary)
     if as_json:
         click.echo(json.dumps(summary))
@@ -63,6 +71,8 @@ def policy(
     print_table(*policy_rows(judged, compared))
     for name, gain in compared.items():
         click.echo(f"{name} against cloned: {gain}")
+    for name, gain in beyond.items():
+        click.echo(f"the last refined policy against {name}: {gain}")
     for file in [str(path), *pictures]:
         click.echo(file)
 

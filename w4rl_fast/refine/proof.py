@@ -13,7 +13,7 @@ from w4rl_fast.files import publish
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.policy import policy_actor, policy_digest
 from w4rl_fast.policy.checkpoint import load_policy
-from w4rl_fast.refine.controls import train_controls
+from w4rl_fast.refine.controls import CONTROLS, train_controls
 from w4rl_fast.refine.imagined import REFINED, SETTINGS, RefineConfig, dreamt
 from w4rl_fast.run import latest, task_of_run
 from w4rl_fast.truth.intervals import Share
@@ -119,6 +119,13 @@ def gains(judged: Mapping[str, Judgement], before: str = "cloned") -> dict[str, 
     """Every other policy against one of them, seed by seed."""
     first = judged[before].real.by_seed
     return {name: paired(first, each.real.by_seed) for name, each in judged.items() if name != before}
+
+
+def beyond_controls(judged: Mapping[str, Judgement]) -> dict[str, Paired]:
+    """The last policy that is no control against each control, seed by seed."""
+    last = [name for name in judged if name not in CONTROLS][-1]
+    controls = [name for name in CONTROLS if name in judged]
+    return {name: paired(judged[name].real.by_seed, judged[last].real.by_seed) for name in controls}
 
 
 def summary_of(judged: Mapping[str, Judgement], compared: Mapping[str, Paired]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from w4rl_fast.files import publish
 from w4rl_fast.metrics import LINES_NAME, read_metrics
 from w4rl_fast.refine.imagined import REFINED
-from w4rl_fast.refine.proof import Judgement, gains
+from w4rl_fast.refine.proof import Judgement, beyond_controls, gains
 from w4rl_fast.report.chart import Series, bar_chart, line_chart
 from w4rl_fast.report.film import encode_film
 from w4rl_fast.report.page import Figure, Section, environment, films, page, picture, row, table
@@ -111,6 +111,7 @@ def success_section(judged: Mapping[str, Judgement], curves: Mapping[str, Curves
         " are cloned with as many steps: “all demos” from every demonstration of the run, “successes” from every"
         " episode that succeeded, whoever acted."
     )
+    said += "".join(f" Against {name}: {gain}." for name, gain in beyond_controls(judged).items())
     return Section("Before and after", said, row(bars, curve) + table(*policy_rows(judged, gains(judged))))
 
 
