@@ -90,6 +90,15 @@ def test_a_finished_one_is_not_repeated(clone, line, config, tmp_path) -> None:
     assert line.calls == calls
 
 
+def test_it_ends_when_nothing_is_left_to_gain(clone, line, config, tmp_path) -> None:
+    scores = iter([0.2, 0.5, 0.9, 0.7])
+    config = dataclasses.replace(config, iterations=20, score_every=1, value_warm_up=0, enough=0.9)
+    result = refine(clone, line, config, tmp_path, lambda _policy: next(scores))
+    assert (result.score, result.iteration) == (0.9, 2)
+    assert refine(clone, line, config, tmp_path, lambda _policy: next(scores)).score == 0.9  # nor does it go on later
+    assert next(scores) == 0.7
+
+
 def test_a_guard_is_logged_and_can_end_it(clone, line, config, tmp_path) -> None:
     seen = []
 

@@ -27,9 +27,9 @@ class GuardConfig:
     """A refinement stops when imagined success has risen by `rise` and a share is above its limit.
 
     `far_states`: of imagined moments farther from the data than all but 1 % of real ones are from each other;
-    `far_successes`: of imagined successes farther than that from the moments before a real one; `unsure`: of imagined
-    moments in which the classifier says neither yes nor no; `undecided`: of imagined moments whose verdict another
-    draw of the noise would have changed.
+    `far_successes`: of imagined successes farther than that from the moments before a real frame of success; `unsure`:
+    of imagined moments in which the classifier says neither yes nor no; `undecided`: of imagined moments whose verdict
+    another draw of the noise would have changed.
     """
 
     rise: float = 0.1
@@ -65,7 +65,7 @@ class Guards:
         self.real = scaled[:middle]
         self.usual = float(nearest(scaled[middle:], self.real).quantile(0.99))
         body = slice(0, batch.proprio.shape[2])
-        won = (batch.success[:, -1] & ~batch.success[:, -2])[happened]
+        won = batch.success[:, -1][happened]
         self.successes = scaled[won][:, body]
         self.usual_success = torch.inf  # with few real successes nobody can say what is far from them
         if (half := len(self.successes) // 2) >= FEW:

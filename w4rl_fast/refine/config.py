@@ -14,8 +14,8 @@ class PPOConfig:
     further than `target_kl` from the policy that acted in a rollout it is drawn back to there, and learns no more from
     it. Advantages are divided by their deviation, but by no less than `advantage_floor`. Both learning rates fall
     linearly, to `final_rate` of themselves. `precision` is that of the networks while they learn; what they say and
-    all that follows is float32. A score is asked for every `score_every` iterations, a checkpoint written every
-    `save_seconds`.
+    all that follows is float32. A score is asked for every `score_every` iterations, and one of `enough` ends the
+    refinement; a checkpoint is written every `save_seconds`.
     """
 
     worlds: int = 96
@@ -40,6 +40,7 @@ class PPOConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 0
     score_every: int = 5
+    enough: float = 1.0
     save_seconds: float = 60.0
 
     def __post_init__(self) -> None:

@@ -53,7 +53,7 @@ def refine(
     ):
         if ppo.iteration == 0 and score is not None:
             log.scalars(0, named(judged(ppo, score)))
-        while ppo.iteration < config.iterations:
+        while ppo.iteration < config.iterations and (ppo.best_score or 0.0) < config.enough:
             figures = ppo.iterate()
             try:
                 figures |= guard(ppo.iteration, ppo.rollout) if guard is not None else {}
