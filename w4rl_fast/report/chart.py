@@ -60,7 +60,7 @@ def bar_chart(
     """For each group one bar of each series, standing on zero, with its value above."""
     known = [value for each in series for value in each.values if value is not None]
     ticks = nice_ticks(min(0, *known), max(0, *known))
-    y = Scale(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP)
+    y = Scale(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP + LABEL_GAP)  # room for the value of a bar that fills it
     parts = [legend(series), *grid(y, ticks, WIDTH - 12)]
     across = (WIDTH - LEFT - 12) / len(groups)
     width = min(34.0, across * 0.8 / len(series))
