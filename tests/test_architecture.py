@@ -32,7 +32,7 @@ ROOMS = {
     "policy": REAL,
     "imagine": LEARNED | {"run"},
     "truth": IMAGINED,
-    "distill": JUDGED,
+    "distill": JUDGED | {"run"},
     "surrogate": JUDGED,
     "refine": JUDGED | {"distill", "surrogate", "run"},
     "report": REFINED | {"run"},

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from w4rl_fast.data.episode import Episode
 from w4rl_fast.data.pending import load_pending, save_pending
 from w4rl_fast.errors import UserError
 
@@ -19,6 +20,13 @@ def test_what_was_loaded_may_be_changed(tmp_path, make_episode):
     path = save_pending(tmp_path, make_episode(1))
     load_pending(path).frames[:] = 0
     assert load_pending(path).frames.any()
+
+
+def test_arrays_may_lie_in_memory_as_they_like(tmp_path, make_episode, same_episode):
+    whole = make_episode(1)
+    turned = [np.asfortranarray(array) for array in (whole.frames, whole.actions, whole.proprio)]
+    assert not turned[0].flags.c_contiguous
+    assert same_episode(load_pending(save_pending(tmp_path, Episode(*turned, whole.success, whole.info))), whole)
 
 
 def test_any_flipped_bit_is_found(tmp_path, make_episode):

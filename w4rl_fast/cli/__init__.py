@@ -16,6 +16,7 @@ COMMANDS = {
     "collect": "Record episodes of a task into a store.",
     "data": "Look at, check, import and export a store.",
     "train": "Train the parts of a run from a store.",
+    "distill": "Make a student of the world of a run that draws a frame in fewer steps.",
     "refine": "Make the policy of a run better in its imagined world.",
     "audit": "See whether a policy may be refined in the world of a run.",
     "repair": "Let the refined policy show for real where its world is wrong, and learn from that.",

@@ -98,6 +98,7 @@ def policy(
     metavar="NAME=PATH",
     help="A network for fid, fvd or lpips: TorchScript or .pt2. Such a file is code: give what you trust.",
 )
+@click.option("--compare", is_flag=True, help="Beside its few-step students and naive samplers; asks their gate.")
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_context
 def world(
@@ -110,12 +111,19 @@ def world(
     simulated: int,
     workers: int,
     feature_nets: tuple[str, ...],
+    compare: bool,
     as_json: bool,
 ) -> None:
     """Roll the world of RUN out over held-out episodes of STORE, open loop, and say how far it can be believed.
 
-    Writes RUN/world-fidelity.json, and RUN/world.html to look at.
+    Writes RUN/world-fidelity.json, and RUN/world.html to look at. With --compare it judges the students in RUN/students
+    against it instead, on whole episodes, and writes RUN/students.json and RUN/students.html.
     """
+    if compare:
+        from w4rl_fast.cli.distill import compare_worlds
+
+        compare_worlds(ctx, run, store, episodes=episodes, simulated=simulated, workers=workers, as_json=as_json)
+        return
     from w4rl_fast.config import load_config
     from w4rl_fast.data import Store
     from w4rl_fast.report import world as report

@@ -16,7 +16,7 @@ def refine() -> None:
 @click.argument("run", type=FOLDER)
 @click.argument("store", type=FOLDER, required=False)
 @click.option("--set", "settings", multiple=True, help="A setting, such as ppo.iterations=60 or ppo.anchor=0.01.")
-@click.option("--force", is_flag=True, help="Refine in a world that does not pass its audit too.")
+@click.option("--force", is_flag=True, help="Refine in a world that does not pass its audit, or its gate, too.")
 @click.option("--threads", type=int, help="Threads of torch.  [default: physical cores]")
 def ppo(run: Path, store: Path | None, settings: tuple[str, ...], force: bool, threads: int | None) -> None:
     """Refine RUN/policy by PPO into RUN/refined, in worlds that begin as the episodes of STORE do.

@@ -23,12 +23,14 @@ def save_pending(folder: Path, episode: Episode) -> Path:
     """Publish an episode as `<key>.episode`; once this returns, no kill can lose it."""
     from safetensors.numpy import save
 
-    tensors: dict[str, NDArray[Any]] = {
+    arrays = {
         "frames": episode.frames,
         "actions": episode.actions,
         "proprio": episode.proprio,
         "success": episode.success,
     }
+    # safetensors writes memory as it lies, whatever the strides say.
+    tensors: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     raw = save(tensors, metadata={"info": json.dumps(dataclasses.asdict(episode.info))})
     body = numcodecs.Zstd(level=1).encode(raw)
     path = folder / (episode.info.key + SUFFIX)

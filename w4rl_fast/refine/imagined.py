@@ -21,6 +21,7 @@ from w4rl_fast.refine.checkpoint import CHECKPOINT, digest
 from w4rl_fast.refine.config import PPOConfig
 from w4rl_fast.refine.loop import Result, refine
 from w4rl_fast.truth.audit import AuditConfig, standing_audit
+from w4rl_fast.truth.gate import require_passed
 from w4rl_fast.truth.intervals import Share, wilson
 
 HELD_OUT_SEED = 1 << 40
@@ -50,6 +51,7 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
     """Refine RUN/policy into RUN/refined, going on where an earlier call was interrupted; `force` refines in a world
     that does not pass its audit too.
     """
+    require_passed(run.path, force=force)
     require_true(run, config, store, force=force)
     keep_settings(run.path / REFINED, config)
     worlds = run.imagination(
