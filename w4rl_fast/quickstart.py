@@ -226,7 +226,7 @@ class Quickstart:
 
     def refinement(self, number: int) -> RefineConfig:
         """The settings of the first refinement, or of the one after a round of repair."""
-        iterations, seed = max(4, round(32 * self.share)), self.config.seed + number
+        iterations, seed = max(4, round(24 * self.share)), self.config.seed + number
         return RefineConfig(ppo=PPOConfig(steps=self.task.horizon, iterations=iterations, enough=0.98, seed=seed))
 
     def repair(self, number: int) -> str:
