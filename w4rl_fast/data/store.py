@@ -64,7 +64,7 @@ class Store:
             try:
                 self._open()
                 return
-            except (OSError, UserError):
+            except (OSError, KeyError, UserError):
                 if read_index(path) == self.index:
                     raise  # a writer that seals meanwhile publishes another index before it removes anything
         raise UserError(f"store {path}", rule="it changes faster than it can be opened", remedy="Try again")
