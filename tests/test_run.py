@@ -25,6 +25,16 @@ def test_what_is_given_comes_before_what_is_kept(tmp_path) -> None:
         store_of_run(tmp_path)
 
 
+def test_a_damaged_note_is_named(tmp_path) -> None:
+    (tmp_path / "data.json").write_text('{"store": "da')
+    with pytest.raises(UserError, match=r"data\.json.*no JSON.*Restore"):
+        store_of_run(tmp_path)
+    (tmp_path / "repair-1").mkdir()
+    (tmp_path / "repair-1" / ROUND_FILE).write_bytes(b"")
+    with pytest.raises(UserError, match=r"round\.json"):
+        latest(tmp_path)
+
+
 def test_the_latest_round_is_the_last_that_changed_something(tmp_path) -> None:
     assert latest(tmp_path) == tmp_path
     for number, repaired in ((1, True), (2, True), (10, True), (11, False)):

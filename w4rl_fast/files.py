@@ -1,9 +1,11 @@
 """Files that are either wholly there or not there at all."""
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from w4rl_fast.errors import UserError
 
@@ -21,6 +23,17 @@ def publish(path: Path, payload: bytes) -> None:
             sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of ours holds; one that cannot be read is named."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"it is no JSON: {error}"
+        raise UserError(
+            f"cannot read {path}", rule=str(reason), remedy="Restore it from a copy, or delete it"
+        ) from error
 
 
 def sync(path: Path) -> None:

@@ -18,7 +18,7 @@ from w4rl_fast.data import Store, WindowConfig, Windows
 from w4rl_fast.data.check import check_store
 from w4rl_fast.data.collect import CollectConfig, collect
 from w4rl_fast.errors import UserError
-from w4rl_fast.files import publish
+from w4rl_fast.files import publish, read_json
 from w4rl_fast.imagine.guards import Exploited
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.policy import GaussianPolicy, PolicyConfig, policy_actor, policy_digest
@@ -31,7 +31,7 @@ from w4rl_fast.report.sheet import write_sheet
 from w4rl_fast.reward.train import train_reward
 from w4rl_fast.run import ROUND_FILE, keep_store, keep_task, latest, rounds
 from w4rl_fast.tasks import TaskConfig, default_config
-from w4rl_fast.truth.audit import AuditConfig, audit
+from w4rl_fast.truth.audit import AUDIT, AuditConfig, audit
 from w4rl_fast.world.checkpoint import load_world
 from w4rl_fast.world.train import train_world
 from w4rl_kernels.threads import physical_cores
@@ -142,7 +142,7 @@ class Quickstart:
         path = self.out / STAGES
         if not path.exists():
             return []
-        there = json.loads(path.read_bytes())
+        there = read_json(path)
         others = [name for name, value in self.config.identity.items() if there["settings"].get(name) != value]
         if others:
             raise UserError(
@@ -285,7 +285,7 @@ class Quickstart:
             "offline": summary_of(self.judged, compared)["refined"],
             "policies": summary_of(self.judged, compared),
             "against_controls": {name: dataclasses.asdict(gain) for name, gain in beyond_controls(self.judged).items()},
-            "audit": json.loads((latest(self.out) / "audit.json").read_bytes()),
+            "audit": read_json(latest(self.out) / AUDIT),
             "rounds": done,
             "real_steps": {**steps, "all": sum(steps.values())},
         }

@@ -7,7 +7,7 @@ from pathlib import Path
 from w4rl_fast.config import from_json_dict, load_config, save_config
 from w4rl_fast.data.store import Store
 from w4rl_fast.errors import UserError
-from w4rl_fast.files import publish
+from w4rl_fast.files import publish, read_json
 from w4rl_fast.tasks import TaskConfig
 
 TASK, DATA = "task.json", "data.json"
@@ -61,7 +61,7 @@ def store_of_run(run: Path, given: Path | str | None = None) -> Path:
     if given is not None:
         return Path(given)
     path = run / DATA
-    store = run / (json.loads(path.read_bytes())["store"] if path.exists() else "data")
+    store = run / (read_json(path)["store"] if path.exists() else "data")
     if not store.exists():
         raise UserError(
             f"store {store} of run {run}", rule="it is not there", remedy="Give the store that holds its data"
@@ -71,7 +71,7 @@ def store_of_run(run: Path, given: Path | str | None = None) -> Path:
 
 def latest(run: Path) -> Path:
     """The run itself, or its last round of repair that ended in another policy."""
-    repaired = [folder for folder in rounds(run) if json.loads((folder / ROUND_FILE).read_bytes())["repaired"]]
+    repaired = [folder for folder in rounds(run) if read_json(folder / ROUND_FILE)["repaired"]]
     return repaired[-1] if repaired else run
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from w4rl_fast.cli import main
-from w4rl_fast.config import save_config, to_json_dict
+from w4rl_fast.config import load_config, save_config, to_json_dict
 from w4rl_fast.data import collect as collecting
 from w4rl_fast.data.collect import CollectConfig, collect
 from w4rl_fast.data.episode import Schema
@@ -77,12 +79,32 @@ class EdgeTask:
         pass
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """A run whose parts have hardly learnt: a clone, a world, a classifier, a refined policy."""
+def simulate(monkeypatch) -> None:
+    """Collect in this process, from the simulator above."""
     monkeypatch.setattr(collecting, "make_task", EdgeTask)
     monkeypatch.setattr(collecting, "in_processes", lambda make, jobs, _workers: map(make(), jobs))
-    store, folder = tmp_path / "data", tmp_path / "run"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A store, and a run whose parts have hardly learnt: a clone, a world, a classifier, a refined policy."""
+    path = tmp_path_factory.mktemp("repair")
+    with pytest.MonkeyPatch.context() as monkeypatch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such a world does not pass its audit
+        simulate(monkeypatch)
+        make_run(path / "data", path / "run")
+    return path
+
+
+@pytest.fixture
+def run(trained, tmp_path, monkeypatch):
+    """A copy to change."""
+    simulate(monkeypatch)
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "run"
+
+
+def make_run(store, folder) -> None:
     collect(store, [TASK], CollectConfig(expert=6, random=40))
     keep_task(folder, TASK)
     keep_store(folder, store)
@@ -106,7 +128,6 @@ def run(tmp_path, monkeypatch):
     )  # fmt: skip
     train_reward(Store(store), load_world(folder), reward, folder / "reward")
     refine_run(LoadedRun(folder), REFINE, force=True)
-    return folder
 
 
 def config(**changes) -> RepairConfig:
@@ -279,6 +300,7 @@ def test_a_round_has_settings_that_make_sense() -> None:
 
 def test_a_config_of_a_round_can_be_kept(tmp_path) -> None:
     save_config(tmp_path / "repair.json", config())
+    assert load_config(tmp_path / "repair.json", RepairConfig) == config()
 
 
 def command(*words) -> tuple[int, str]:
