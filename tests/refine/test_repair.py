@@ -313,7 +313,9 @@ def command(*words) -> tuple[int, str]:
 def test_the_commands_audit_repair_and_compare(run, monkeypatch) -> None:
     monkeypatch.setattr("w4rl_fast.truth.success.make_task", EdgeTask)
     monkeypatch.setattr("w4rl_fast.truth.success.in_processes", lambda make, jobs, _workers: map(make(), jobs))
-    code, said = command("audit", run, "--json")
+    assert command("refine", "ppo", run, run.parent / "nowhere")[0] == 2
+    assert command("evaluate", "world", run, "--compare", "--horizon", 3)[0] == 2
+    code, said = command("audit", run, "--json")  # and the run still knows its own store
     assert code == 1
     assert json.loads(said)["passes"] is False
     assert "May a policy be refined" in (run / "audit.html").read_text()

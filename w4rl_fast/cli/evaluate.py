@@ -122,6 +122,8 @@ def world(
     if compare:
         from w4rl_fast.cli.distill import compare_worlds
 
+        if horizon or start is not None or feature_nets:
+            raise click.UsageError("--compare judges whole episodes: leave --horizon, --start and --feature-net out")
         compare_worlds(ctx, run, store, episodes=episodes, simulated=simulated, workers=workers, as_json=as_json)
         return
     from w4rl_fast.config import load_config

@@ -36,7 +36,7 @@ def ppo(run: Path, store: Path | None, settings: tuple[str, ...], force: bool, t
     torch.set_num_threads(threads or physical_cores())
     loaded = w4rl_fast.load(run)
     if store is not None:
-        keep_store(run, store)
+        keep_store(run, loaded.open_store(store).path)  # one that does not fit is refused first
     config = override(RefineConfig(ppo=PPOConfig(steps=loaded.task.horizon)), settings)
     result = refine_run(loaded, config, force=force)
     click.echo(
