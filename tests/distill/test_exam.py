@@ -1,5 +1,6 @@
 """The gate lets a true student pass, and none that obeys less, is fooled more, or has forgotten chance."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -41,6 +42,16 @@ def test_a_student_that_is_its_teacher_passes_and_films_are_whole(exam, lamp_wor
 def test_a_broken_student_is_not_fit_and_it_is_said_why(exam, lamp_world, broken, words) -> None:
     teacher, student = truths(exam, lamp_world(), lamp_world(**broken))
     assert any(words in each for each in complaints(student, teacher, GateConfig()))
+
+
+def test_a_network_whose_conditioning_was_zeroed_is_not_fit(exam, teacher) -> None:
+    deaf = copy.deepcopy(teacher)
+    with torch.no_grad():
+        for weight in (deaf.actions, *deaf.where.parameters(), *deaf.maps.parameters()):
+            weight.zero_()
+    true, lost = truths(exam, teacher, deaf)
+    assert true.response > 0.3  # random weights, but they listen
+    assert "action response 0.000" in complaints(lost, true, GateConfig())[0]
 
 
 def test_a_student_that_ignores_noise_is_not_fit_where_chance_matters(exam, lamp_world) -> None:

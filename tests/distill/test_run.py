@@ -10,10 +10,12 @@ import w4rl_fast.fit as fit
 from w4rl_fast.config import load_config, override
 from w4rl_fast.data import Store
 from w4rl_fast.distill import DistillConfig, distill_run
+from w4rl_fast.distill.choice import fastest_fit
 from w4rl_fast.distill.student import with_steps
 from w4rl_fast.errors import UserError
 from w4rl_fast.imagine.load import LoadedRun
-from w4rl_fast.truth.gate import objection, require_passed, world_digest
+from w4rl_fast.refine.imagined import RefineConfig, world_behind
+from w4rl_fast.truth.gate import judged_digest, objection, require_passed, world_digest
 from w4rl_fast.world.checkpoint import load_world, save_world
 from w4rl_fast.world.model import WorldModel
 from w4rl_fast.world.train import TrainWorldConfig
@@ -132,7 +134,7 @@ def test_the_gate_is_kept_forced_and_forgotten_with_the_weights(run, store, teac
     distill_run(run, store, few(teacher), "one")
     folder = run / "students" / "one"
     gate = folder / "gate.json"
-    said = {"fit": False, "why": ["action response 0.1 (teacher 0.9)"], "world": world_digest(folder)}
+    said = {"fit": False, "why": ["action response 0.1 (teacher 0.9)"], "judged": judged_digest(folder)}
     gate.write_text(json.dumps(said))
     with pytest.raises(UserError, match=r"not fit for refinement: action response 0.1.*--force"):
         require_passed(folder)
@@ -145,6 +147,43 @@ def test_the_gate_is_kept_forced_and_forgotten_with_the_weights(run, store, teac
         require_passed(folder)
     gate.write_text("{")
     assert "no gate has judged" in objection(folder)
+
+
+ONCE = ("--force", "--threads", 1, *(word for each in (
+    "ppo.iterations=1", "ppo.worlds=4", "ppo.steps=2", "ppo.minibatches=2", "judged=4", "slice_size=4",
+    "audit.least_replays=1",
+) for word in ("--set", each)))  # fmt: skip
+
+
+def test_refinement_imagines_in_the_fastest_student_that_is_fit(run, store, teacher, cli, refusal) -> None:
+    def says(name, share, *why):
+        folder = run / "students" / name
+        said = {"fit": not why, "why": list(why), "judged": judged_digest(folder), "time_share": share}
+        (folder / "gate.json").write_text(json.dumps(said))
+
+    assert fastest_fit(run) is None
+    for name in ("slow", "fast", "untrue"):
+        distill_run(run, store, few(teacher), name)
+    assert fastest_fit(run) is None  # none was judged
+    says("slow", 1.1)
+    assert fastest_fit(run) is None  # the teacher is faster
+    says("slow", 0.6)
+    says("fast", 0.3)
+    says("untrue", 0.1, "action response 0.1")
+    assert fastest_fit(run) == "fast"
+    assert "slow, untrue" in refusal("refine", "ppo", run, *ONCE, "--world", "nobody")
+    result = cli("refine", "ppo", run, *ONCE)
+    assert result.exit_code == 0, result.output
+    assert "in the student fast" in result.stdout
+    assert load_config(run / "refined" / "refine.json", RefineConfig).student == "fast"
+    assert not (run / "students" / "fast" / "refined").exists()
+    assert torch.equal(world_behind(run).unet.leave.weight, load_world(run / "students" / "fast").unet.leave.weight)
+    says("fast", 0.9)
+    assert "in the student fast" in cli("refine", "ppo", run, *ONCE).stdout  # it goes on where it was
+    assert "other settings" in refusal("refine", "ppo", run, *ONCE, "--world", "teacher")
+    (run / "reward" / "rule.json").write_text(json.dumps({"threshold": 0.9, "hits": 2}))
+    assert fastest_fit(run) is None
+    assert "--compare" in refusal("refine", "ppo", run, *ONCE, "--world", "fast")
 
 
 def make_other(world):

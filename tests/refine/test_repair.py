@@ -228,10 +228,12 @@ def test_a_refinement_that_goes_on_is_measured_from_its_beginning(run, tmp_path)
 
 def test_a_world_that_fails_its_audit_is_refused(run) -> None:
     strict = dataclasses.replace(REFINE, audit=AuditConfig(least_replays=1000))
-    with pytest.raises(UserError, match=r"does not pass its audit.*too few.*w4rl audit"):
-        refine_run(LoadedRun(run), strict)
     with pytest.raises(UserError, match="begun with other settings"):
         refine_run(LoadedRun(run), strict, force=True)
+    shutil.rmtree(run / "refined")
+    with pytest.raises(UserError, match=r"does not pass its audit.*too few.*w4rl audit"):
+        refine_run(LoadedRun(run), strict)
+    assert not (run / "refined").exists()  # nothing was begun
     with pytest.warns(UserWarning, match="too few"):
         refine_run(LoadedRun(run), REFINE, force=True)
 

@@ -16,9 +16,17 @@ def refine() -> None:
 @click.argument("run", type=FOLDER)
 @click.argument("store", type=FOLDER, required=False)
 @click.option("--set", "settings", multiple=True, help="A setting, such as ppo.iterations=60 or ppo.anchor=0.01.")
+@click.option(
+    "--world",
+    default="auto",
+    show_default=True,
+    help="The student to imagine in, or `teacher`; `auto` takes the fastest student that is fit, if there is one.",
+)
 @click.option("--force", is_flag=True, help="Refine in a world that does not pass its audit, or its gate, too.")
 @click.option("--threads", type=int, help="Threads of torch.  [default: physical cores]")
-def ppo(run: Path, store: Path | None, settings: tuple[str, ...], force: bool, threads: int | None) -> None:
+def ppo(
+    run: Path, store: Path | None, settings: tuple[str, ...], world: str, force: bool, threads: int | None
+) -> None:
     """Refine RUN/policy by PPO into RUN/refined, in worlds that begin as the episodes of STORE do.
 
     STORE is by default the one that RUN was trained on. A world whose replays of real episodes do not end as those did
@@ -27,9 +35,10 @@ def ppo(run: Path, store: Path | None, settings: tuple[str, ...], force: bool, t
     import torch
 
     import w4rl_fast
-    from w4rl_fast.config import override
+    from w4rl_fast.config import load_config, override
+    from w4rl_fast.distill.choice import fastest_fit
     from w4rl_fast.refine.config import PPOConfig
-    from w4rl_fast.refine.imagined import RefineConfig, refine_run
+    from w4rl_fast.refine.imagined import REFINED, SETTINGS, RefineConfig, refine_run
     from w4rl_fast.run import keep_store
     from w4rl_kernels.threads import physical_cores
 
@@ -37,7 +46,13 @@ def ppo(run: Path, store: Path | None, settings: tuple[str, ...], force: bool, t
     loaded = w4rl_fast.load(run)
     if store is not None:
         keep_store(run, loaded.open_store(store).path)  # one that does not fit is refused first
-    config = override(RefineConfig(ppo=PPOConfig(steps=loaded.task.horizon)), settings)
+    if world == "auto" and (begun := run / REFINED / SETTINGS).exists():
+        student = load_config(begun, RefineConfig).student
+    else:
+        student = fastest_fit(run) if world == "auto" else None if world == "teacher" else world
+    if student is not None:
+        click.echo(f"imagine in the student {student} (--world teacher imagines in the world that it was made from)")
+    config = override(RefineConfig(ppo=PPOConfig(steps=loaded.task.horizon), student=student), settings)
     result = refine_run(loaded, config, force=force)
     click.echo(
         f"{run / 'refined'}: imagined success {result.score:.1%} after iteration {result.iteration}."

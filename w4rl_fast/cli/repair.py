@@ -45,6 +45,7 @@ def repair(
     for number in range(1, rounds + 1):
         last = latest(run) / REFINED / SETTINGS
         refine = load_config(last, RefineConfig) if last.exists() else RefineConfig()
+        refine = dataclasses.replace(refine, student=None)  # the repaired world has none yet
         config = override(RepairConfig(refine=refine), [*given, *settings])
         done.append(do_round(run, config, number))
         if not as_json:

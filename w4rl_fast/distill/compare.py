@@ -13,7 +13,7 @@ from w4rl_fast.config import load_config
 from w4rl_fast.data.store import Store
 from w4rl_fast.distill.cost import Cost, measure_costs
 from w4rl_fast.distill.exam import Answer, Exam, ask_others
-from w4rl_fast.distill.folder import STUDENTS, students_of
+from w4rl_fast.distill.folder import STUDENTS, copy_parts, students_of
 from w4rl_fast.distill.student import resampled
 from w4rl_fast.errors import UserError
 from w4rl_fast.reward import load_reward
@@ -124,7 +124,9 @@ def compare(run: Path, store: Store, config: CompareConfig) -> Comparison:
     ]
     for row in rows:
         if row.kind == "student":
-            keep_gate(run / STUDENTS / row.name, row.why, row.truth, first.truth, config.gate)
+            folder = run / STUDENTS / row.name
+            copy_parts(run, folder)
+            keep_gate(folder, row.why, row.truth, first.truth, config.gate, row.cost.share)
     return Comparison(rows, exam.others.referee, films_of(exam, answers))
 
 

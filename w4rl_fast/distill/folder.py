@@ -37,8 +37,7 @@ def begin(run: Path, folder: Path, store: Path, config: DistillConfig) -> None:
     keep_task(folder, task_of_run(run))
     keep_store(folder, store)
     save_config(path, origin)
-    for part, weights in COPIED.items():
-        copy_part(run / part, folder / part, weights)
+    copy_parts(run, folder)
 
 
 def require_same(there: Origin, wanted: Origin, folder: Path) -> None:
@@ -64,6 +63,12 @@ def require_teacher(folder: Path, origin: Origin, teacher: str) -> None:
             rule=f"its teacher was the world {origin.teacher}, and {folder.parent.parent / 'world'} is {teacher}",
             remedy=f"Put that world back, or remove {folder} and distil again",
         )
+
+
+def copy_parts(run: Path, folder: Path) -> None:
+    """Give a student the classifier and the policy that its run has now."""
+    for part, weights in COPIED.items():
+        copy_part(run / part, folder / part, weights)
 
 
 def copy_part(source: Path, target: Path, weights: str) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from w4rl_fast.config import load_config, save_config
 from w4rl_fast.data.windows import WindowConfig, Windows
+from w4rl_fast.distill.choice import student_folder
 from w4rl_fast.errors import UserError
 from w4rl_fast.imagine.engine import Imagination
 from w4rl_fast.imagine.guards import GuardConfig, Guards
@@ -23,6 +24,7 @@ from w4rl_fast.refine.loop import Result, refine
 from w4rl_fast.truth.audit import AuditConfig, standing_audit
 from w4rl_fast.truth.gate import require_passed
 from w4rl_fast.truth.intervals import Share, wilson
+from w4rl_fast.world.model import WorldModel
 
 HELD_OUT_SEED = 1 << 40
 """Imagined seeds from here on choose the best policy; it never learns from them."""
@@ -36,7 +38,7 @@ GUARDED = "refine/guard_success"
 class RefineConfig:
     """PPO in worlds drawn in `sampling_steps`, by default their own; `judged` held-out worlds choose the best policy.
 
-    A world that does not pass its `audit` is refused.
+    A world that does not pass its `audit` is refused. The world is that of a `student` of the run, or the run's own.
     """
 
     ppo: PPOConfig = PPOConfig()  # noqa: RUF009
@@ -45,23 +47,27 @@ class RefineConfig:
     sampling_steps: int | None = None
     slice_size: int = 32
     judged: int = 128
+    student: str | None = None
 
 
 def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = None, force: bool = False) -> Result:
     """Refine RUN/policy into RUN/refined, going on where an earlier call was interrupted; `force` refines in a world
     that does not pass its audit too.
     """
-    require_passed(run.path, force=force)
-    require_true(run, config, store, force=force)
-    keep_settings(run.path / REFINED, config)
-    worlds = run.imagination(
+    settings, inside = run.path / REFINED / SETTINGS, imagined_in(run, config)
+    require_same(settings, config)
+    require_passed(inside.path, force=force)
+    require_true(inside, config, store, force=force)
+    settings.parent.mkdir(exist_ok=True)
+    save_config(settings, config)
+    worlds = inside.imagination(
         store=store, sampling_steps=config.sampling_steps, slice_size=config.slice_size, num_worlds=config.ppo.worlds
     )
-    held_out = held_out_worlds(run, config, store)
-    reward, rule = run.judge
+    held_out = held_out_worlds(inside, config, store)
+    reward, rule = inside.judge
     starts = hashlib.sha256(b"".join(each.starts.proprio.cpu().numpy().tobytes() for each in (worlds, held_out)))
-    origin = f"{digest(run.world)} {digest(reward)} {rule} {starts.hexdigest()}"
-    _, share = run.training()
+    origin = f"{digest(inside.world)} {digest(reward)} {rule} {starts.hexdigest()}"
+    _, share = inside.training()
     windows = Windows(
         run.open_store(store),
         WindowConfig(history=2, future=0, pixels=False, tasks={run.task.name: 1.0}, held_out=share),
@@ -77,17 +83,24 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
     )
 
 
-def keep_settings(folder: Path, config: RefineConfig) -> None:
-    """Write the settings of a refinement beside it, or refuse to go on with others."""
-    path = folder / SETTINGS
-    if path.exists() and load_config(path, RefineConfig) != config:
+def imagined_in(run: LoadedRun, config: RefineConfig) -> LoadedRun:
+    """The run whose world a refinement imagines: itself, or its student."""
+    return run if config.student is None else LoadedRun(student_folder(run.path, config.student))
+
+
+def world_behind(run: Path) -> WorldModel:
+    """The world in which the refined policy of a run was imagined."""
+    return imagined_in(LoadedRun(run), load_config(run / REFINED / SETTINGS, RefineConfig)).world
+
+
+def require_same(settings: Path, config: RefineConfig) -> None:
+    """Refuse to go on with a refinement that was begun with other settings."""
+    if settings.exists() and load_config(settings, RefineConfig) != config:
         raise UserError(
-            f"refinement {folder}",
-            rule=f"it was begun with other settings ({path})",
+            f"refinement {settings.parent}",
+            rule=f"it was begun with other settings ({settings})",
             remedy="Give those to go on with it, or delete the folder to refine anew",
         )
-    folder.mkdir(exist_ok=True)
-    save_config(path, config)
 
 
 def first_success(folder: Path) -> float | None:
@@ -130,7 +143,7 @@ def dreamt(
     run: LoadedRun, config: RefineConfig, policies: Sequence[GaussianPolicy], store: Path | None = None
 ) -> list[Share]:
     """Imagined success of any policies from the held-out starts of a run, on noise that chose none of them."""
-    worlds = held_out_worlds(run, config, store)
+    worlds = held_out_worlds(imagined_in(run, config), config, store)
     rates = [imagined_success(policy, worlds, PROOF_SEED) for policy in policies]
     return [wilson(round(rate * config.judged), config.judged) for rate in rates]
 

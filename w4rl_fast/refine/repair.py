@@ -63,6 +63,8 @@ class RepairConfig:
             raise ValueError(f"rollouts={self.rollouts}, workers={self.workers}: at least two episodes, one process")
         if min(self.world_steps, self.reward_steps, self.rate) <= 0 or not 0 < self.share < 1:
             raise ValueError("world_steps, reward_steps and rate are above 0, share between 0 and 1")
+        if self.refine.student is not None:
+            raise ValueError(f"refine.student={self.refine.student}: a round refines in the world that it repairs")
         if not 0 <= self.seed < SEEDS:
             raise ValueError(f"seed={self.seed}: from 0 to {SEEDS - 1}")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from w4rl_fast.files import publish
 from w4rl_fast.metrics import LINES_NAME, read_metrics
-from w4rl_fast.refine.imagined import REFINED
+from w4rl_fast.refine.imagined import REFINED, world_behind
 from w4rl_fast.refine.proof import Judgement, beyond_controls, gains
 from w4rl_fast.report.chart import Series, bar_chart, line_chart
 from w4rl_fast.report.film import encode_film
@@ -17,7 +17,6 @@ from w4rl_fast.report.sheet import animation
 from w4rl_fast.run import latest
 from w4rl_fast.truth.again import imagine_again
 from w4rl_fast.truth.intervals import Share
-from w4rl_fast.world.checkpoint import load_world
 
 PAGE = "report.html"
 SHOWN = 6
@@ -129,7 +128,7 @@ def dream_section(run: Path, after: Judgement) -> Section:
     """The first judged episodes of the last policy: real, imagined from the same start and actions, and apart."""
     episodes = after.real.watched[:SHOWN]
     shown = []
-    for episode, again in zip(episodes, imagine_again(load_world(latest(run)), episodes), strict=True):
+    for episode, again in zip(episodes, imagine_again(world_behind(latest(run)), episodes), strict=True):
         outcome = "succeeds" if episode.info.succeeded else "fails"
         note = "real, imagined from its start and actions alone, and the difference"
         shown.append(picture(encode_film(again), f"seed {episode.info.seed}: {outcome}", note, width=440))

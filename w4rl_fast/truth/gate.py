@@ -11,6 +11,8 @@ from w4rl_fast.config import to_json_dict
 from w4rl_fast.errors import UserError
 from w4rl_fast.files import publish
 from w4rl_fast.hub import CONFIG
+from w4rl_fast.reward import RewardModel
+from w4rl_fast.reward.checkpoint import RULE
 from w4rl_fast.truth.blend import Blend
 from w4rl_fast.truth.failure import Confusion
 from w4rl_fast.truth.fidelity import Fidelity
@@ -76,12 +78,17 @@ def complaints(student: Truth, teacher: Truth, limits: GateConfig) -> tuple[str,
     return tuple(said for broken, said in checks if broken)
 
 
-def keep_gate(run: Path, why: tuple[str, ...], student: Truth, teacher: Truth, limits: GateConfig) -> None:
-    """Write what the gate says of a student, for exactly the weights that it has now."""
+def keep_gate(
+    run: Path, why: tuple[str, ...], student: Truth, teacher: Truth, limits: GateConfig, time_share: float
+) -> None:
+    """Write what the gate says of a student, for exactly the weights that it and its classifier have now; a frame of it
+    takes `time_share` of its teacher's time.
+    """
     said = {
         "fit": not why,
         "why": list(why),
-        "world": world_digest(run),
+        "judged": judged_digest(run),
+        "time_share": time_share,
         "limits": to_json_dict(limits),
         "student": to_json_dict(student),
         "teacher": to_json_dict(teacher),
@@ -103,7 +110,7 @@ def standing_gate(run: Path) -> dict[str, Any] | None:
     """What the gate said of exactly these weights, if it was asked."""
     try:
         said: dict[str, Any] = json.loads((run / GATE).read_bytes())
-        return said if said["world"] == world_digest(run) else None
+        return said if said["judged"] == judged_digest(run) else None
     except (OSError, ValueError, KeyError):  # it is judged again
         return None
 
@@ -125,7 +132,18 @@ def require_passed(run: Path, *, force: bool = False) -> None:
 
 def world_digest(run: Path) -> str:
     """A short name of the world of a run: its weights and its config."""
-    total = hashlib.sha256()
-    for name in (WorldModel.weights_file, CONFIG):
-        total.update((run / "world" / name).read_bytes())
-    return total.hexdigest()[:16]
+    return digest_of(run / "world" / WorldModel.weights_file, run / "world" / CONFIG)
+
+
+def judged_digest(run: Path) -> str:
+    """A short name of what a gate judges: the world of a run as its classifier sees it."""
+    return digest_of(
+        run / "world" / WorldModel.weights_file,
+        run / "world" / CONFIG,
+        run / "reward" / RewardModel.weights_file,
+        run / "reward" / RULE,
+    )
+
+
+def digest_of(*paths: Path) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]

@@ -1,0 +1,47 @@
+"""Which world of a run a policy is refined in: a student that has passed its gate, or the teacher."""
+
+from pathlib import Path
+
+from w4rl_fast.distill.folder import STUDENTS, students_of
+from w4rl_fast.errors import UserError
+from w4rl_fast.files import read_json
+from w4rl_fast.hub import CONFIG
+from w4rl_fast.reward import RewardModel
+from w4rl_fast.reward.checkpoint import RULE
+from w4rl_fast.truth.gate import GATE, digest_of, objection
+
+
+def fastest_fit(run: Path) -> str | None:
+    """The name of the student that is fit for refinement and takes the least time a frame; None if no student is, or
+    none takes less than the teacher.
+    """
+    fit = [each for each in students_of(run) if objection(each) is None and has_same_judge(run, each)]
+    shares = {each.name: float(read_json(each / GATE)["time_share"]) for each in fit}
+    best = min(shares, key=lambda name: shares[name], default=None)
+    return best if best is not None and shares[best] < 1 else None
+
+
+def student_folder(run: Path, name: str) -> Path:
+    """The folder of a finished student; one that has another classifier than its run is refused."""
+    students = {each.name: each for each in students_of(run)}
+    if name not in students:
+        raise UserError(
+            f"student {name}",
+            rule=f"{run / STUDENTS} has {', '.join(students) or 'none'}",
+            remedy=f"Choose one of them, or make one with `w4rl distill {run}`",
+        )
+    if not has_same_judge(run, students[name]):
+        raise UserError(
+            f"student {name}",
+            rule="the classifier of its run has been trained since",
+            remedy=f"Run `w4rl evaluate world {run} --compare`: it judges every student again",
+        )
+    return students[name]
+
+
+def has_same_judge(run: Path, student: Path) -> bool:
+    mine, theirs = (
+        digest_of(*(each / "reward" / name for name in (RewardModel.weights_file, CONFIG, RULE)))
+        for each in (run, student)
+    )
+    return mine == theirs
