@@ -34,6 +34,13 @@ def tiny_dit(schema: Schema) -> TrainWorldConfig:
     return dataclasses.replace(unet, world=dataclasses.replace(unet.world, transformer=network))
 
 
+def nano(schema: Schema) -> TrainWorldConfig:
+    """A fifth of the tiny U-Net's work: for students that are imagined in for long."""
+    whole = tiny(schema)
+    backbone = dataclasses.replace(whole.world.backbone, widths=(16, 48), depths=(1, 1), condition_dim=64)
+    return dataclasses.replace(whole, world=dataclasses.replace(whole.world, backbone=backbone))
+
+
 def small(schema: Schema) -> TrainWorldConfig:
     """DIAMOND's Atari size, 4.4M: for one GPU, or patience."""
     backbone = BackboneConfig(patch=1, widths=(64,) * 4, depths=(2,) * 4, attention=(False,) * 4)
@@ -69,6 +76,7 @@ def world_of(
 WORLDS: dict[str, Callable[[Schema], TrainWorldConfig]] = {
     "tiny": tiny,
     "tiny-dit": tiny_dit,
+    "nano": nano,
     "small": small,
     "paper": paper,
 }

@@ -22,7 +22,7 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--method", type=click.Choice(["consistency", "own-rollout"]), default="own-rollout", show_default=True)
 @click.option(
     "--student",
-    type=click.Choice(["tiny", "tiny-dit", "small", "paper"]),
+    type=click.Choice(["nano", "tiny", "tiny-dit", "small", "paper"]),
     help="The preset whose backbone the student has.  [default: the teacher's backbone]",
 )
 @click.option("--name", help="Of the folder in RUN/students.  [default: method, steps and backbone]")
