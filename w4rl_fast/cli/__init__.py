@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from w4rl_engines.errors import EngineError
 from w4rl_fast import __version__
 from w4rl_fast.errors import UserError
 
@@ -20,6 +21,8 @@ COMMANDS = {
     "refine": "Make the policy of a run better in its imagined world.",
     "audit": "See whether a policy may be refined in the world of a run.",
     "repair": "Let the refined policy show for real where its world is wrong, and learn from that.",
+    "export": "Build engines of a run, proven against eager torch.",
+    "engines": "Say which engines work here, and which ones a run has.",
     "evaluate": "Judge a run on what it never saw.",
     "doctor": "Show what works on this machine, and what to do about the rest.",
 }
@@ -44,7 +47,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (UserError, ValueError, OSError) as error:
+        except (UserError, EngineError, ValueError, OSError) as error:
             if ctx.params.get("debug") or not is_expected(error):
                 raise
             click.echo(f"error: {error}", err=True)
@@ -55,11 +58,11 @@ class Commands(click.Group):
 
 
 def is_expected(error: BaseException) -> bool:
-    """A UserError, or the rule of a config class that a value breaks."""
+    """A UserError or one of engines, or the rule of a config class that a value breaks."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return isinstance(error, UserError) or (trace is not None and trace.tb_frame.f_code.co_name == "__post_init__")
+    return isinstance(error, UserError | EngineError) or (trace is not None and trace.tb_frame.f_code.co_name == "__post_init__")
 
 
 @click.command(cls=Commands)

@@ -24,9 +24,7 @@ def refine() -> None:
 )
 @click.option("--force", is_flag=True, help="Refine in a world that does not pass its audit, or its gate, too.")
 @click.option("--threads", type=int, help="Threads of torch.  [default: physical cores]")
-def ppo(
-    run: Path, store: Path | None, settings: tuple[str, ...], world: str, force: bool, threads: int | None
-) -> None:
+def ppo(run: Path, store: Path | None, settings: tuple[str, ...], world: str, force: bool, threads: int | None) -> None:
     """Refine RUN/policy by PPO into RUN/refined, in worlds that begin as the episodes of STORE do.
 
     STORE is by default the one that RUN was trained on. A world whose replays of real episodes do not end as those did

@@ -67,7 +67,9 @@ def policy(
 @click.argument("store", type=FOLDER)
 @click.option("--run", type=FOLDER, required=True, help="The run: a folder that holds everything.")
 @click.option("--task", help="Which task of the store the run is about.  [default: its only one]")
-@click.option("--preset", type=click.Choice(["nano", "tiny", "tiny-dit", "small", "paper"]), default="tiny", show_default=True)
+@click.option(
+    "--preset", type=click.Choice(["nano", "tiny", "tiny-dit", "small", "paper"]), default="tiny", show_default=True
+)
 @click.option("--set", "settings", multiple=True, help="A setting, such as denoiser.steps=8000 or world.anchor=false.")
 @click.option("--threads", type=int, help="Threads of torch.  [default: physical cores]")
 def world(

@@ -1,0 +1,91 @@
+"""`w4rl export`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from w4rl_fast.imagine.export import Part
+
+FOLDER = click.Path(path_type=Path)
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "bf16-fast": "bfloat16-fast", "int8": "int8"}
+
+
+@click.command()
+@click.argument("run", type=FOLDER)
+@click.option("--engine", default="all", show_default=True, help="Its name, or `all` that can be built here.")
+@click.option("--batch", default="32", show_default=True, help="Sizes, such as 1,64,256: each is built on its own.")
+@click.option("--precision", type=click.Choice([*PRECISIONS, "all"]), default="all", show_default=True)
+@click.option("--part", type=click.Choice(["world", "policy", "reward", "acting"]), default="world", show_default=True)
+@click.option("--steps", type=int, help="Denoising steps of the world.  [default: its own]")
+@click.option("--target", help="GPUs that need not be here, such as sm89,sm120 (tensorrt-rtx).")
+@click.option("--accept", is_flag=True, help="Keep an engine that is out of tolerance; the artifact says so.")
+@click.option("--threads", type=int, help="Threads of the engine.  [default: physical cores]")
+@click.option("--json", "as_json", is_flag=True)
+def export(
+    run: Path, engine: str, batch: str, precision: str, part: "Part", steps: int | None, target: str | None,
+    accept: bool, threads: int | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Build engines of a part of RUN, each proven against eager float32 on held-out moments, in RUN/engines.
+
+    The world step, the policy, the classifier, or the world step with the policy fused in. An engine out of tolerance
+    is not kept. Imagination takes the fastest one that was proven for the weights that the run has.
+    """
+    import torch
+
+    import w4rl_fast
+    from w4rl_engines.build import BuildConfig
+    from w4rl_engines.errors import EngineError
+    from w4rl_fast.imagine.export import export_one
+    from w4rl_fast.progress import Progress
+    from w4rl_fast.report.engines import in_words, rows_of
+    from w4rl_kernels.threads import physical_cores
+
+    torch.set_num_threads(threads or physical_cores())
+    loaded, batches = w4rl_fast.load(run), sizes(batch)
+    built, refused = [], {}
+    with Progress("export", total=len(wanted := chosen(engine, precision)), unit="engines") as bar:
+        for name, precise in wanted:
+            config = BuildConfig(
+                backend=name, precision=precise, batches=batches, targets=tuple(target.split(",")) if target else (),
+                accept=accept, threads=threads,
+            )  # fmt: skip
+            try:
+                built.append(export_one(loaded, part, config, sampling_steps=steps))
+            except EngineError as error:
+                if engine != "all":
+                    raise
+                refused[f"{name} {precise}"] = str(error)
+            bar.advance(engine=f"{name} {precise}")
+    rows = [row for each in built for row in rows_of(each)]
+    click.echo(json.dumps({"rows": rows, "refused": refused}) if as_json else in_words(rows))
+    for what, why in refused.items():
+        click.echo(f"{what}: {why}", err=True)
+
+
+def sizes(batch: str) -> tuple[int, ...]:
+    """The sizes in `1,64,256`."""
+    try:
+        return tuple(int(each) for each in batch.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{batch!r}: whole numbers, such as 1,64,256", param_hint="--batch") from None
+
+
+def chosen(engine: str, precision: str) -> list[tuple[str, str]]:
+    """Backends and precisions; of `all`, those that can be built here, and why the others cannot."""
+    from w4rl_engines.registry import BACKENDS, backend, cannot_build
+
+    if engine not in ("all", *BACKENDS):
+        raise click.BadParameter(f"{engine!r}: there are all, {', '.join(BACKENDS)}", param_hint="--engine")
+    if engine != "all":
+        known = backend(engine).precisions
+        return [(engine, each) for each in (known if precision == "all" else [PRECISIONS[precision]])]
+    pairs = []
+    for name, each in BACKENDS.items():
+        if why := cannot_build(name):
+            click.echo(f"{name}: {why}", err=True)
+            continue
+        pairs += [(name, one) for one in each.precisions if precision == "all" or one == PRECISIONS[precision]]
+    return pairs
