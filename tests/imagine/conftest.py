@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from w4rl_fast.config import save_config
 from w4rl_fast.data.episode import Episode, EpisodeInfo, Schema
 from w4rl_fast.data.store import Store, writing
 from w4rl_fast.imagine import Imagination, ImaginationConfig, StartConfig, load_starts
 from w4rl_fast.policy import GaussianPolicy
+from w4rl_fast.policy.checkpoint import save_policy
 from w4rl_fast.policy.gaussian import PolicyConfig
-from w4rl_fast.reward import RewardConfig, RewardModel, Rule
+from w4rl_fast.reward import RewardConfig, RewardModel, Rule, save_reward
+from w4rl_fast.tasks import TaskConfig
+from w4rl_fast.world.checkpoint import save_world
 from w4rl_fast.world.config import BackboneConfig, SamplingConfig, WorldConfig
 from w4rl_fast.world.model import WorldModel
+from w4rl_fast.world.train import TrainWorldConfig
 
 TASK = "test/square"
 SCHEMA = Schema(image_size=16, action_low=(-1.0,) * 2, action_high=(1.0,) * 2, proprio_dim=2)
@@ -145,3 +150,14 @@ def actions():
         return torch.rand(steps, count, 2, generator=generator) * 1.6 - 0.6
 
     return make
+
+
+@pytest.fixture
+def run(tmp_path, world, reward, policy):
+    """A run of these parts, without a store of its own."""
+    save_config(tmp_path / "task.json", TaskConfig(name=TASK, image_size=16, horizon=5))
+    save_world(tmp_path / "world", world)
+    save_config(tmp_path / "world" / "train.json", TrainWorldConfig(world=world.config, horizon=7))
+    save_reward(tmp_path / "reward", reward, Rule(threshold=0.6, hits=1))
+    save_policy(tmp_path / "policy", policy)
+    return tmp_path

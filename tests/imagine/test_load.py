@@ -9,23 +9,7 @@ import pytest
 import w4rl_fast
 from w4rl_fast.config import save_config
 from w4rl_fast.errors import UserError
-from w4rl_fast.policy.checkpoint import save_policy
-from w4rl_fast.reward import Rule, save_reward
 from w4rl_fast.tasks import TaskConfig
-from w4rl_fast.world.checkpoint import save_world
-from w4rl_fast.world.train import TrainWorldConfig
-
-TASK = TaskConfig(name="test/square", image_size=16, horizon=5)
-
-
-@pytest.fixture
-def run(tmp_path, world, reward, policy):
-    save_config(tmp_path / "task.json", TASK)
-    save_world(tmp_path / "world", world)
-    save_config(tmp_path / "world" / "train.json", TrainWorldConfig(world=world.config, horizon=7))
-    save_reward(tmp_path / "reward", reward, Rule(threshold=0.6, hits=1))
-    save_policy(tmp_path / "policy", policy)
-    return tmp_path
 
 
 def test_a_run_is_imagined_in_one_line(run, store) -> None:

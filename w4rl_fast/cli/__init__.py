@@ -62,7 +62,8 @@ def is_expected(error: BaseException) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return isinstance(error, UserError | EngineError) or (trace is not None and trace.tb_frame.f_code.co_name == "__post_init__")
+    is_rule = trace is not None and trace.tb_frame.f_code.co_name == "__post_init__"
+    return is_rule or isinstance(error, UserError | EngineError)
 
 
 @click.command(cls=Commands)

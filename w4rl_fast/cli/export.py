@@ -45,20 +45,24 @@ def export(
 
     torch.set_num_threads(threads or physical_cores())
     loaded, batches = w4rl_fast.load(run), sizes(batch)
+    configs = [
+        BuildConfig(
+            backend=name, precision=precise, batches=batches, targets=tuple(target.split(",")) if target else (),
+            accept=accept, threads=threads,
+        )
+        for name, precise in chosen(engine, precision)
+    ]  # fmt: skip
     built, refused = [], {}
-    with Progress("export", total=len(wanted := chosen(engine, precision)), unit="engines") as bar:
-        for name, precise in wanted:
-            config = BuildConfig(
-                backend=name, precision=precise, batches=batches, targets=tuple(target.split(",")) if target else (),
-                accept=accept, threads=threads,
-            )  # fmt: skip
+    with Progress("export", total=len(configs), unit="engines") as bar:
+        for config in configs:
+            name = f"{config.backend} {config.precision}"
             try:
                 built.append(export_one(loaded, part, config, sampling_steps=steps))
             except EngineError as error:
                 if engine != "all":
                     raise
-                refused[f"{name} {precise}"] = str(error)
-            bar.advance(engine=f"{name} {precise}")
+                refused[name] = str(error)
+            bar.advance(engine=name)
     rows = [row for each in built for row in rows_of(each)]
     click.echo(json.dumps({"rows": rows, "refused": refused}) if as_json else in_words(rows))
     for what, why in refused.items():

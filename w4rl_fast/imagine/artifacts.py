@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from w4rl_engines.choice import fastest
 from w4rl_engines.fingerprint import fingerprint
 from w4rl_engines.load import load
-from w4rl_engines.protocol import Engine
+from w4rl_fast.imagine.engine import Engine
 from w4rl_fast.imagine.step import WorldStep
 from w4rl_fast.reward.model import RewardModel
 from w4rl_fast.world.model import WorldModel
@@ -57,5 +58,5 @@ def choose(
     if ratio <= 1:
         over[folder.name] = f"eager torch takes {ratio:.2f} of its time here"
         return Chosen(engine=None, name="eager", passed_over=over)
-    engine = load(folder, batch=batch, threads=torch.get_num_threads(), expected=expected)
+    engine = cast(Engine, load(folder, batch=batch, threads=torch.get_num_threads(), expected=expected))
     return Chosen(engine=engine, name=folder.name, passed_over={**over, "eager": f"it takes {ratio:.2f} times as long"})

@@ -35,7 +35,7 @@ TOLERANCES = {
     "place": Tolerance(p99=0.1, maximum=1.0),
     "logit": Tolerance(p99=0.5, maximum=3.0),
     "mean": Tolerance(p99=0.02, maximum=0.1),
-    "actions": Tolerance(p99=0.02, maximum=0.1),
+    "drawn": Tolerance(p99=0.02, maximum=0.1),
     "log_probs": Tolerance(p99=0.1, maximum=0.5),
 }
 """A grey level in a hundred pixels, a millimetre of the hand, half a logit, a hundredth of the range of an action."""
@@ -100,7 +100,7 @@ def exportable(run: LoadedRun, part: Part, *, sampling_steps: int | None = None)
         return with_spec(step, rows, GREY, PLACE, "logit")
     chance = torch.randn(rows["actions"][:, -1].shape, generator=torch.Generator().manual_seed(SEED))
     return with_spec(
-        ActingStep(run.policy, step), {**rows, "chance": chance}, GREY, PLACE, "logit", "actions", "log_probs"
+        ActingStep(run.policy, step), {**rows, "chance": chance}, GREY, PLACE, "logit", "drawn", "log_probs"
     )
 
 

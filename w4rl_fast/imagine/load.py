@@ -11,6 +11,7 @@ import torch
 from w4rl_fast.config import from_json_dict, load_config
 from w4rl_fast.data.store import Store
 from w4rl_fast.errors import UserError
+from w4rl_fast.imagine.artifacts import choose
 from w4rl_fast.imagine.engine import Engine, Imagination, ImaginationConfig
 from w4rl_fast.imagine.starts import StartConfig, load_starts
 from w4rl_fast.policy.checkpoint import load_policy
@@ -65,6 +66,7 @@ class LoadedRun:
         """Imagined worlds that begin as episodes of a store do, by default the run's own and as long as the task.
 
         `side` is which episodes: those that were trained on, or those held out. `config` is as in ImaginationConfig.
+        `auto` is the fastest engine that was exported for slices of this size, proven, and faster than eager torch.
         """
         reward, rule = self.judge
         opened = self.open_store(store)
@@ -77,12 +79,16 @@ class LoadedRun:
         steps = horizon or self.task.horizon
         if trained is not None and steps > trained:
             warnings.warn(beyond(steps, trained, drift_of(self.path)), stacklevel=3)
+        settings = from_json_dict(ImaginationConfig, {"horizon": steps, **config})
+        if engine == "auto" and device == "cpu" and settings.precision == "auto":
+            chosen = choose(self.path, self.world, reward, settings.slice_size, sampling_steps=settings.sampling_steps)
+            engine = chosen.engine or "eager"
         return Imagination(
             self.world.to(device),
             reward.to(device),
             rule,
             starts.to(torch.device(device)),
-            from_json_dict(ImaginationConfig, {"horizon": steps, **config}),
+            settings,
             engine=engine,
         )
 

@@ -66,7 +66,7 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
     held_out = held_out_worlds(inside, config, store)
     reward, rule = inside.judge
     starts = hashlib.sha256(b"".join(each.starts.proprio.cpu().numpy().tobytes() for each in (worlds, held_out)))
-    origin = f"{digest(inside.world)} {digest(reward)} {rule} {starts.hexdigest()}"
+    origin = f"{digest(inside.world)} {digest(reward)} {rule} {starts.hexdigest()} {worlds.engine}"
     _, share = inside.training()
     windows = Windows(
         run.open_store(store),
