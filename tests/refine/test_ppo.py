@@ -337,6 +337,24 @@ def test_a_network_that_breaks_is_named(start) -> None:
         ppo.keep_best(math.nan)
 
 
+def test_a_dream_is_worth_less_the_further_the_policy_is_from_its_clone(start) -> None:
+    ppo = start(caution=0.1, value_warm_up=0)
+    assert ppo.keep_best(0.5)
+    for _ in range(3):
+        figures = ppo.iterate()
+    assert ppo.away == pytest.approx(figures["anchor_kl"])
+    assert ppo.away > 0
+    ppo.away = 2.0
+    assert not ppo.keep_best(0.69)
+    assert ppo.best_iteration == 0
+    ppo.save()
+    again = start(caution=0.1, value_warm_up=0)
+    assert not again.keep_best(0.69)
+    assert again.keep_best(0.71)
+    assert again.best_score == 0.71
+    assert not again.keep_best(0.71)
+
+
 def test_another_number_of_worlds_is_refused(start, make_line) -> None:
     with pytest.raises(UserError, match=r"\(10, 7\).*worlds=32"):
         start(rollouts=make_line(7)).iterate()

@@ -15,7 +15,8 @@ class PPOConfig:
     it. Advantages are divided by their deviation, but by no less than `advantage_floor`. Both learning rates fall
     linearly, to `final_rate` of themselves. `precision` is that of the networks while they learn; what they say and
     all that follows is float32. A score is asked for every `score_every` iterations, and one of `enough` ends the
-    refinement; a checkpoint is written every `save_seconds`.
+    refinement. The policy that is kept has the best score less `caution` for every nat that it is away from the clone:
+    the further it is, the less a dream is worth. A checkpoint is written every `save_seconds`.
     """
 
     worlds: int = 96
@@ -41,6 +42,7 @@ class PPOConfig:
     seed: int = 0
     score_every: int = 5
     enough: float = 1.0
+    caution: float = 0.1
     save_seconds: float = 60.0
 
     def __post_init__(self) -> None:
@@ -53,7 +55,8 @@ class PPOConfig:
         for name in ("clip", "max_grad_norm", "std", "target_kl", "advantage_floor"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: above 0")
-        for name in ("learning_rate", "value_learning_rate", "entropy_coefficient", "anchor", "value_warm_up", "seed"):
+        rates = ("learning_rate", "value_learning_rate")
+        for name in (*rates, "entropy_coefficient", "anchor", "value_warm_up", "seed", "caution"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}: not below 0")
         if self.minibatches > self.worlds * self.steps:

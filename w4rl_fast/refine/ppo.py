@@ -54,6 +54,8 @@ class PPO:
         self.dtype = dtype_of(config.precision, self.policy.log_std.device)
         self.iteration, self.best_iteration = 0, 0
         self.best_score: float | None = None
+        self.best_worth: float | None = None
+        self.away = 0.0
         self._identity = {"config": to_json_dict(config), "clone": checkpoint.digest(clone), "origin": origin}
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / checkpoint.CHECKPOINT).exists():
@@ -120,6 +122,7 @@ class PPO:
             append(seen, self._descend("value", self.critic, self._value_loss(part, frames)))
         kl = self._keep_near(acted, part, frames) if "kl" in seen else 0.0
         std = self.policy.log_std.detach().exp()
+        self.away = fmean(seen["anchor_kl"]) if "anchor_kl" in seen else 0.0
         return {
             **dict.fromkeys(("anchor_kl", "clip_fraction", "policy_loss", "policy_gradient"), 0.0),
             **{name: fmean(values) for name, values in seen.items()},
@@ -205,11 +208,12 @@ class PPO:
                 )
 
     def keep_best(self, score: float) -> bool:
-        """Keep the policy as it is now in `folder/best` if it scores above all before; says whether it did."""
+        """Keep the policy as it is now in `folder/best` if it is worth more than all before; says whether it is."""
         self._require_finite(score=score)
-        if self.best_score is not None and score <= self.best_score:
+        worth = score - self.config.caution * self.away
+        if self.best_worth is not None and worth <= self.best_worth:
             return False
-        self.best_score, self.best_iteration = score, self.iteration
+        self.best_score, self.best_worth, self.best_iteration = score, worth, self.iteration
         write_model(self.folder / "best", self.policy)
         return True
 
@@ -230,7 +234,7 @@ class PPO:
 
 BEYOND, TRIES = 1.2, 4
 """So many times the target may be exceeded, since that is measured on some moments only; and how often to draw back."""
-FACTS = ("iteration", "best_iteration", "best_score")
+FACTS = ("iteration", "best_iteration", "best_score", "best_worth", "away")
 
 
 def explorer(clone: GaussianPolicy, config: PPOConfig) -> GaussianPolicy:
