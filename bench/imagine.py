@@ -25,13 +25,14 @@ from torch import Tensor
 from w4rl_fast.data.episode import Episode, EpisodeInfo, Schema
 from w4rl_fast.data.store import Store, writing
 from w4rl_fast.imagine import Imagination, ImaginationConfig, Rollouts, StartConfig, load_starts, memory_plan
+from w4rl_fast.imagine.baseline import Loop
 from w4rl_fast.measure import peak_memory_bytes, resident_bytes, roofline, time_blocks, write_result
 from w4rl_fast.policy.checkpoint import load_policy
 from w4rl_fast.policy.gaussian import GaussianPolicy, PolicyConfig
 from w4rl_fast.presets import WORLDS
 from w4rl_fast.reward import RewardConfig, RewardModel, Rule, load_reward
 from w4rl_fast.world.checkpoint import load_world
-from w4rl_fast.world.model import Context, WorldModel, shifted
+from w4rl_fast.world.model import WorldModel
 from w4rl_kernels.noise import normal_noise
 
 WORLDS_AT_ONCE, STEPS, THREADS, TASK = 64, 20, 1, "bench/moving"
@@ -154,35 +155,14 @@ def one_unit(parts: Parts) -> dict[str, Any]:
     }
 
 
-@torch.no_grad()
 def plain(parts: Parts) -> tuple[float, Tensor]:
     """Frames a second of the plain loop, and the frames of its first step."""
     world, reward, rule, policy, _, _ = parts
-    imagination = imagination_of(parts, num_worlds=WORLDS_AT_ONCE, precision="float32", slice_size=32)
-    imagination.reset(1)
-    starts, count = imagination.starts, WORLDS_AT_ONCE
-    began = starts.draw(imagination.seeds, imagination.episodes)
-
-    def begin(chosen: Tensor) -> Context:
-        pixels = starts.pixels[starts.rows[chosen]].float() / 127.5 - 1
-        anchor = starts.pixels[starts.anchors[chosen]].float() / 127.5 - 1
-        return Context(pixels, starts.proprio[chosen], starts.actions[chosen], anchor)
-
-    context, first, started = begin(began), torch.empty(0), time.perf_counter()
-    for step in range(STEPS):
-        mean, std = policy(context.frames[:, -1:], context.proprio[:, -1:])
-        where = (imagination.seeds, torch.full_like(imagination.seeds, step), imagination.episodes)
-        acted = (mean + std * normal_noise(*where, (4,), stream=1)).clamp(-1, 1)
-        context = context._replace(actions=torch.cat([context.actions[:, :-1], acted[:, None]], 1))
-        frame, place = world(context, normal_noise(*where, context.anchor.shape[1:]))
-        said = reward(frame[:, None], context.anchor).sigmoid() >= rule.threshold
-        context = shifted(context, frame, place)._replace(actions=context.actions.roll(-1, 1))
-        if said.any():
-            fresh = begin(torch.randint(len(starts), (int(said.sum()),)))
-            for old, new in zip(context, fresh, strict=True):
-                old[said] = new
-        first = frame if step == 0 else first
-    return count * STEPS / (time.perf_counter() - started), first
+    starts = imagination_of(parts, num_worlds=WORLDS_AT_ONCE, precision="float32", slice_size=32).starts
+    loop = Loop(world, reward, rule, policy, starts, WORLDS_AT_ONCE, world.config.sampling.steps)
+    started = time.perf_counter()
+    first = loop.rollout(STEPS, seed=1)
+    return WORLDS_AT_ONCE * STEPS / (time.perf_counter() - started), first
 
 
 def error_of_first_step(parts: Parts, precision: str, expected: Tensor) -> float:

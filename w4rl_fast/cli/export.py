@@ -69,12 +69,12 @@ def export(
         click.echo(f"{what}: {why}", err=True)
 
 
-def sizes(batch: str) -> tuple[int, ...]:
-    """The sizes in `1,64,256`."""
+def sizes(batch: str, option: str = "--batch") -> tuple[int, ...]:
+    """The numbers in `1,64,256`."""
     try:
         return tuple(int(each) for each in batch.split(","))
     except ValueError:
-        raise click.BadParameter(f"{batch!r}: whole numbers, such as 1,64,256", param_hint="--batch") from None
+        raise click.BadParameter(f"{batch!r}: whole numbers, such as 1,64,256", param_hint=option) from None
 
 
 def chosen(engine: str, precision: str) -> list[tuple[str, str]]:

@@ -39,6 +39,14 @@ def artifacts(run: Path, part: str | None = None) -> list[Path]:
     return sorted(path.parent for path in run.glob(f"{FOLDER}/{part or '*'}-*/manifest.json"))
 
 
+def load_engine(
+    folder: Path, world: WorldModel, reward: RewardModel, batch: int, *, sampling_steps: int | None = None
+) -> Engine:
+    """The engine of an artifact; refused unless it is of exactly these weights and steps, and of this size."""
+    expected = fingerprint(WorldStep(world, reward, sampling_steps=sampling_steps))
+    return cast(Engine, load(folder, batch=batch, threads=torch.get_num_threads(), expected=expected))
+
+
 @torch.no_grad()
 def choose(
     run: Path, world: WorldModel, reward: RewardModel, batch: int, *, sampling_steps: int | None = None
@@ -47,8 +55,7 @@ def choose(
     folders = artifacts(run, "world")
     if not folders:
         return Chosen(engine=None, name="eager", passed_over={})
-    step = WorldStep(world, reward, sampling_steps=sampling_steps)
-    expected = fingerprint(step)
+    expected = fingerprint(WorldStep(world, reward, sampling_steps=sampling_steps))
     choice = fastest(folders, batch, expected=expected)
     over = {folder.name: why for folder, why in choice.passed_over.items()}
     if choice.artifact is None:
@@ -58,5 +65,5 @@ def choose(
     if ratio <= 1:
         over[folder.name] = f"eager torch takes {ratio:.2f} of its time here"
         return Chosen(engine=None, name="eager", passed_over=over)
-    engine = cast(Engine, load(folder, batch=batch, threads=torch.get_num_threads(), expected=expected))
+    engine = load_engine(folder, world, reward, batch, sampling_steps=sampling_steps)
     return Chosen(engine=engine, name=folder.name, passed_over={**over, "eager": f"it takes {ratio:.2f} times as long"})
