@@ -1,6 +1,6 @@
 """One refinement inside a teacher in three steps and inside its students: wall-clock, and what it is worth for real.
 
-python -m bench.inside RUN STUDENT...: PPO as in the quickstart, as many imagined frames for all, seeds 0, 1 and 2, in
+python -m bench.inside RUN STUDENT...: twelve iterations of PPO, as many imagined frames for all, seeds 0, 1 and 2, in
 turns in one process on one thread; every policy then runs the same 200 held-out seeds of the real simulator. The
 baseline is the teacher. Without a trained run there is nothing to measure.
 """
@@ -26,7 +26,7 @@ from w4rl_fast.refine.imagined import REFINED, RefineConfig, refine_run
 from w4rl_fast.run import keep_store, store_of_run
 from w4rl_fast.truth.success import judge
 
-THREADS, SEEDS, ITERATIONS, TEACHER_STEPS, EPISODES = 1, 3, 24, 3, 200
+THREADS, SEEDS, ITERATIONS, TEACHER_STEPS, EPISODES = 1, 3, 12, 3, 200
 PARTS = ("world", "reward", "policy", "students", "task.json")
 
 

@@ -24,7 +24,7 @@ p { margin: .4rem 0 1rem; max-width: 46rem; } .soft, figcaption span, small { co
 .figures > div { background: var(--card); border-radius: .6rem; padding: .9rem 1rem; }
 .figures b { display: block; font-size: 1.65rem; line-height: 1.25; font-weight: 650; }
 .figures span { display: block; font-weight: 600; font-size: .9rem; } .figures small { display: block; }
-.row { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem 1.5rem; }
+.row { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); gap: 1rem 1.5rem; }
 figure { margin: 1rem 0; } figcaption { font-weight: 600; font-size: .95rem; margin-bottom: .35rem; }
 figcaption span { font-weight: 400; }
 svg { display: block; width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 11.5px; }

@@ -26,7 +26,7 @@ RADIUS, BESIDE, LETTER = 4.5, 9, 6.3
 FILMED, COLUMN, FPS = 2, 150, 5.0
 """Students that are shown in films, how wide a column of them is, and how fast they go."""
 COSTS = ("world", "steps", "weights", "GFLOP a frame", "frames/s", "time a frame, of the teacher's")
-PICTURES = ("world", "moving PSNR, step 1", "last step", "over naive 1 step", "blends", "mixed pixels")
+PICTURES = ("world", "moving PSNR, step 1", "last step", "over naive 1 step", "blends", "wrong outcome", "mixed pixels")
 BEHAVIOUR = (
     "world",
     "action response",
@@ -122,7 +122,8 @@ def pictures(found: Comparison) -> Section:
     said = (
         "The gain over the teacher drawn naively in one step is the mean over episodes at the last step, with its 95 %"
         " interval. A frame of contact is a blend where more than a quarter of the pixels that tell the two outcomes"
-        " apart, judged by a real frame of each with the hand in the same place, lies between both."
+        " apart, judged by a real frame of each with the hand in the same place, lies between both; its outcome is"
+        " wrong where it is nearer to the other one."
     )
     curves = [
         chart.Series(each.name, each.truth.fidelity.psnr_moving, COLOURS[each.kind], dashed=each.kind == "naive")
@@ -132,7 +133,7 @@ def pictures(found: Comparison) -> Section:
     cells = [
         [
             each.name, number(each.truth.fidelity.psnr_moving[0], 1, " dB"), number(last_psnr(each), 1, " dB"),
-            gained(each), blends(each), NOTHING if each.truth.blend is None else f"{each.truth.blend.mixed_pixels:.1%}",
+            gained(each), blends(each), wrong(each), mixed_pixels(each),
         ]
         for each in found.rows
     ]  # fmt: skip
@@ -194,8 +195,8 @@ def xs(shown: Sequence[Point]) -> list[float]:
 
 
 def dots(shown: Sequence[Point], x: chart.Scale, y: chart.Scale) -> Iterator[str]:
-    """Each point, and its name on the side that has room, below names that would lie under it."""
-    named: list[tuple[float, float, float]] = []
+    """Each point, and its name on the side that has room, below names and points that would lie under it."""
+    named = [(x(each.x) - RADIUS, x(each.x) + RADIUS, y(each.y)) for each in shown]
     for each in sorted(shown, key=lambda each: -each.y):
         left, top, size = x(each.x), y(each.y), 2 * RADIUS
         corner = f'x="{left - RADIUS:.1f}" y="{top - RADIUS:.1f}"'
@@ -229,6 +230,16 @@ def verdict(each: Row) -> str:
 def blends(each: Row) -> str:
     blend = each.truth.blend
     return NOTHING if blend is None else count(blend.blended)
+
+
+def mixed_pixels(each: Row) -> str:
+    blend = each.truth.blend
+    return NOTHING if blend is None else f"{blend.mixed_pixels:.1%}"
+
+
+def wrong(each: Row) -> str:
+    blend = each.truth.blend
+    return NOTHING if blend is None else count(blend.other)
 
 
 def false_successes(each: Confusion) -> str:
