@@ -17,6 +17,9 @@ from w4rl_fast.config import load_config, to_json_dict
 from w4rl_fast.data import Store, WindowConfig, Windows
 from w4rl_fast.data.check import check_store
 from w4rl_fast.data.collect import CollectConfig, collect
+from w4rl_fast.distill import DistillConfig, distill_run
+from w4rl_fast.distill.choice import fastest_fit
+from w4rl_fast.distill.compare import CompareConfig, compare
 from w4rl_fast.errors import UserError
 from w4rl_fast.files import publish, read_json
 from w4rl_fast.imagine.guards import Exploited
@@ -27,7 +30,9 @@ from w4rl_fast.refine.config import PPOConfig
 from w4rl_fast.refine.imagined import RefineConfig, refine_run
 from w4rl_fast.refine.proof import Judgement, beyond_controls, chosen, gains, keep_proof, prove, summary_of
 from w4rl_fast.refine.repair import SEEDS, RepairConfig, Round, repair
+from w4rl_fast.report.figures import number
 from w4rl_fast.report.sheet import write_sheet
+from w4rl_fast.report.students import write_students_report
 from w4rl_fast.reward.train import train_reward
 from w4rl_fast.run import ROUND_FILE, keep_store, keep_task, latest, rounds
 from w4rl_fast.tasks import TaskConfig, default_config
@@ -37,13 +42,16 @@ from w4rl_fast.world.train import train_world
 from w4rl_kernels.threads import physical_cores
 
 STAGES = "stages.json"
+STUDENT, STUDENT_STEPS, TEACHING = "own", 250, 2.0
+"""The student of a run and its steps in the usual time; it is made where there is at least twice as much of that."""
 WATCHED = 4
 """Episodes of the last policy that the report shows beside the dream."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuickstartConfig:
-    """`minutes` scale what is trained; the defaults are for two cores. No expert but the `demos` is ever asked.
+    """`minutes` scale what is trained; the defaults are for two cores. From 30 on the world has a student, in which the
+    policy is refined if it is fit and sharper. No expert but the `demos` is ever asked.
 
     `rollouts` of the cloned policy: so many episodes at each (noise, bias), whose failures the world has to know.
     `repair` is how many rounds there are at most, of `repair_rollouts` real episodes each; 0 is strictly offline.
@@ -110,6 +118,7 @@ class Quickstart:
             "world": self.world,
             "classifier": self.classifier,
             "audit": self.audit,
+            **({"student": self.student} if self.share >= TEACHING else {}),
             "refine": self.refine,
             **again,
             "prove": self.prove,
@@ -175,9 +184,9 @@ class Quickstart:
         return f"a policy that has seen {self.config.demos} demonstrations"
 
     def roll_out(self) -> str:
-        for number, (count, noise, bias) in enumerate(self.config.rollouts):
+        for part, (count, noise, bias) in enumerate(self.config.rollouts):
             settings = CollectConfig(
-                rollouts=count, noise=noise, bias=bias, seed=3 * self.config.seed + number, workers=self.config.workers
+                rollouts=count, noise=noise, bias=bias, seed=3 * self.config.seed + part, workers=self.config.workers
             )
             self._collect(settings)
         self._collect(CollectConfig(random=self.config.random, seed=self.config.seed, workers=self.config.workers))
@@ -216,9 +225,24 @@ class Quickstart:
         said = f"{each.agreement:.1%} of {each.n} replays agree; {each.false_successes} false successes"
         return said if found.passes else f"{said}; it fails: {'; '.join(found.complaints)}"
 
+    def student(self) -> str:
+        """A world that learns to go on from its own frames, judged by the gate."""
+        store, teacher = Store(self.data), load_world(self.out)
+        fit = DistillConfig(student=teacher.config).fit
+        fit = dataclasses.replace(fit, steps=round(STUDENT_STEPS * self.share), seed=self.config.seed)
+        distill_run(self.out, store, DistillConfig(student=teacher.config, fit=fit), STUDENT)
+        found = compare(self.out, store, CompareConfig(workers=self.config.workers, naive=()))
+        write_students_report(self.out, found, "w4rl quickstart")
+        first, last = (row.truth.fidelity.psnr_moving[-1] for row in found.rows[:2])
+        said = f"moving pixels {number(last, 1, ' dB')} at the last step (teacher {number(first, 1, ' dB')})"
+        if why := found.rows[1].why:
+            return f"{said}; not fit: {'; '.join(why)}"
+        return f"{said}; fit, and {'imagined in' if fastest_fit(self.out) else 'no better'}"
+
     def refine(self) -> str:
+        config = dataclasses.replace(self.refinement(0), student=fastest_fit(self.out))
         try:
-            result = refine_run(LoadedRun(self.out), self.refinement(0), force=True)
+            result = refine_run(LoadedRun(self.out), config, force=True)
         except Exploited as error:
             return f"stopped, the best until then is kept: {error.value}"
         assert result.score is not None

@@ -14,6 +14,7 @@ from w4rl_fast.distill.choice import fastest_fit
 from w4rl_fast.distill.student import with_steps
 from w4rl_fast.errors import UserError
 from w4rl_fast.imagine.load import LoadedRun
+from w4rl_fast.quickstart import Quickstart, QuickstartConfig
 from w4rl_fast.refine.imagined import RefineConfig, world_behind
 from w4rl_fast.truth.gate import judged_digest, objection, require_passed, world_digest
 from w4rl_fast.world.checkpoint import load_world, save_world
@@ -156,9 +157,10 @@ ONCE = ("--force", "--threads", 1, *(word for each in (
 
 
 def test_refinement_imagines_in_the_fastest_student_that_is_fit(run, store, teacher, cli, refusal) -> None:
-    def says(name, share, *why):
+    def says(name, share, *why, sharper=False):
         folder = run / "students" / name
         said = {"fit": not why, "why": list(why), "judged": judged_digest(folder), "time_share": share}
+        said["sharper"] = sharper
         (folder / "gate.json").write_text(json.dumps(said))
 
     assert fastest_fit(run) is None
@@ -167,6 +169,8 @@ def test_refinement_imagines_in_the_fastest_student_that_is_fit(run, store, teac
     assert fastest_fit(run) is None  # none was judged
     says("slow", 1.1)
     assert fastest_fit(run) is None  # the teacher is faster
+    says("slow", 1.1, sharper=True)
+    assert fastest_fit(run) == "slow"
     says("slow", 0.6)
     says("fast", 0.3)
     says("untrue", 0.1, "action response 0.1")
@@ -178,12 +182,27 @@ def test_refinement_imagines_in_the_fastest_student_that_is_fit(run, store, teac
     assert load_config(run / "refined" / "refine.json", RefineConfig).student == "fast"
     assert not (run / "students" / "fast" / "refined").exists()
     assert torch.equal(world_behind(run).unet.leave.weight, load_world(run / "students" / "fast").unet.leave.weight)
-    says("fast", 0.9)
+    says("fast", 0.95)
     assert "in the student fast" in cli("refine", "ppo", run, *ONCE).stdout  # it goes on where it was
     assert "other settings" in refusal("refine", "ppo", run, *ONCE, "--world", "teacher")
     (run / "reward" / "rule.json").write_text(json.dumps({"threshold": 0.9, "hits": 2}))
     assert fastest_fit(run) is None
     assert "--compare" in refusal("refine", "ppo", run, *ONCE, "--world", "fast")
+
+
+def test_a_long_quickstart_makes_a_student_and_says_what_it_is_worth(run, store, monkeypatch) -> None:
+    monkeypatch.setattr("w4rl_fast.quickstart.STUDENT_STEPS", 1)
+    assert "student" not in Quickstart(run, QuickstartConfig(minutes=15)).stages
+    job = Quickstart(run, QuickstartConfig(minutes=30, workers=1))
+    job.data = store.path
+    names = list(job.stages)
+    assert names[names.index("student") - 1 : names.index("student") + 2] == ["audit", "student", "refine"]
+    said = job.student()
+    assert "moving pixels" in said
+    gate = json.loads((run / "students" / "own" / "gate.json").read_text())
+    assert ("not fit" in said) is not gate["fit"]
+    assert ("imagined in" in said) is (fastest_fit(run) == "own")
+    assert (run / "students.html").exists()
 
 
 def make_other(world):

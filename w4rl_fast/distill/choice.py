@@ -10,15 +10,22 @@ from w4rl_fast.reward import RewardModel
 from w4rl_fast.reward.checkpoint import RULE
 from w4rl_fast.truth.gate import GATE, digest_of, objection
 
+FASTER = 0.9
+"""A student that takes less than this share of the teacher's time is faster; times are not known better."""
+
 
 def fastest_fit(run: Path) -> str | None:
-    """The name of the student that is fit for refinement and takes the least time a frame; None if no student is, or
-    none takes less than the teacher.
+    """The name of the student that is fit for refinement and takes the least time a frame; None if there is none that
+    is faster than the teacher, or sharper.
     """
     fit = [each for each in students_of(run) if objection(each) is None and has_same_judge(run, each)]
-    shares = {each.name: float(read_json(each / GATE)["time_share"]) for each in fit}
-    best = min(shares, key=lambda name: shares[name], default=None)
-    return best if best is not None and shares[best] < 1 else None
+    gates = {each.name: read_json(each / GATE) for each in fit}
+    shares = {
+        name: float(gate["time_share"])
+        for name, gate in gates.items()
+        if gate["time_share"] < FASTER or gate["sharper"]
+    }
+    return min(shares, key=lambda name: shares[name], default=None)
 
 
 def student_folder(run: Path, name: str) -> Path:

@@ -27,7 +27,6 @@ from w4rl_fast.world.model import WorldModel
 from w4rl_fast.world.train import TrainWorldConfig
 
 Kind = Literal["teacher", "naive", "student"]
-NAIVE_STEPS = (1, 2, 3)
 RESPONSE_STEPS = 5
 """Steps over which the response to other actions is measured."""
 MOST_FILMS = 6
@@ -36,13 +35,14 @@ MOST_FILMS = 6
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompareConfig:
     """At most `episodes` held-out rollouts, and `simulated` starts from which the simulator takes other actions, in
-    `workers` processes; `seed` of the noise.
+    `workers` processes; `seed` of the noise. The teacher is drawn in the numbers of steps of `naive` too.
     """
 
     episodes: int = 100
     simulated: int = 24
     workers: int = 2
     seed: int = 0
+    naive: tuple[int, ...] = (1, 2, 3)
     gate: GateConfig = GateConfig()  # noqa: RUF009
 
 
@@ -104,7 +104,7 @@ class Comparison:
 
 def compare(run: Path, store: Store, config: CompareConfig) -> Comparison:
     """Ask teacher, naive samplers and students of a run the same, and write down what the gate says of each student."""
-    worlds = contestants(run)
+    worlds = contestants(run, config.naive)
     exam = set_exam(run, store, worlds[0].world, config)
     answers = [exam.take(each.world) for each in worlds]
     costs = measure_costs([each.world for each in worlds], exam.reward, next(exam.held.batches()))
@@ -117,30 +117,37 @@ def compare(run: Path, store: Store, config: CompareConfig) -> Comparison:
             weights=sum(parameter.numel() for parameter in each.world.parameters()),
             truth=answer.truth,
             cost=cost,
-            gain=None if answer is baseline else gain(answer.last, baseline.last),
+            gain=None if baseline is None or answer is baseline else gain(answer.last, baseline.last),
             why=complaints(answer.truth, first.truth, config.gate) if each.kind == "student" else (),
         )
         for each, answer, cost in zip(worlds, answers, costs, strict=True)
     ]
-    for row in rows:
+    for row, answer in zip(rows, answers, strict=True):
         if row.kind == "student":
             folder = run / STUDENTS / row.name
             copy_parts(run, folder)
-            keep_gate(folder, row.why, row.truth, first.truth, config.gate, row.cost.share)
+            over = gain(answer.last, first.last)
+            keep_gate(
+                folder, row.why, row.truth, first.truth, config.gate, time_share=row.cost.share,
+                sharper=over is not None and over.low > 0,
+            )  # fmt: skip
     return Comparison(rows, exam.others.referee, films_of(exam, answers))
 
 
-def contestants(run: Path) -> list[Contestant]:
+def contestants(run: Path, naive: tuple[int, ...]) -> list[Contestant]:
     """The teacher, the teacher in other numbers of steps, and every finished student."""
     if missing := missing_parts(run):
         raise UserError(
             f"run {run}", rule=f"there is no trained {missing[0]} in it", remedy=f"Run `w4rl train {missing[0]}` first"
         )
     teacher = load_world(run)
-    naive = [steps for steps in NAIVE_STEPS if steps != teacher.config.sampling.steps]
     return [
         Contestant("teacher", "teacher", teacher),
-        *(Contestant(f"naive {steps}", "naive", resampled(teacher, steps)) for steps in naive),
+        *(
+            Contestant(f"naive {steps}", "naive", resampled(teacher, steps))
+            for steps in naive
+            if steps != teacher.config.sampling.steps
+        ),
         *(Contestant(folder.name, "student", load_world(folder)) for folder in students_of(run)),
     ]
 
@@ -164,10 +171,10 @@ def set_exam(run: Path, store: Store, teacher: WorldModel, config: CompareConfig
     )  # fmt: skip
 
 
-def naive_of(worlds: list[Contestant], answers: list[Answer]) -> Answer:
-    """The answer of the teacher in one step."""
+def naive_of(worlds: list[Contestant], answers: list[Answer]) -> Answer | None:
+    """The answer of the teacher in one step, if it was asked."""
     one_step = [each.kind != "student" and each.world.config.sampling.steps == 1 for each in worlds]
-    return answers[one_step.index(True)]
+    return answers[one_step.index(True)] if any(one_step) else None
 
 
 def gain(mine: Tensor, theirs: Tensor) -> Gain | None:

@@ -79,16 +79,18 @@ def complaints(student: Truth, teacher: Truth, limits: GateConfig) -> tuple[str,
 
 
 def keep_gate(
-    run: Path, why: tuple[str, ...], student: Truth, teacher: Truth, limits: GateConfig, time_share: float
-) -> None:
+    run: Path, why: tuple[str, ...], student: Truth, teacher: Truth, limits: GateConfig, *, time_share: float,
+    sharper: bool,
+) -> None:  # fmt: skip
     """Write what the gate says of a student, for exactly the weights that it and its classifier have now; a frame of it
-    takes `time_share` of its teacher's time.
+    takes `time_share` of its teacher's time, and it is `sharper` if its last pictures are, beyond chance.
     """
     said = {
         "fit": not why,
         "why": list(why),
         "judged": judged_digest(run),
         "time_share": time_share,
+        "sharper": sharper,
         "limits": to_json_dict(limits),
         "student": to_json_dict(student),
         "teacher": to_json_dict(teacher),
