@@ -1,6 +1,6 @@
 """One refinement inside a teacher in three steps and inside its students: wall-clock, and what it is worth for real.
 
-python -m bench.inside RUN STUDENT...: twelve iterations of PPO, as many imagined frames for all, seeds 0, 1 and 2, in
+python -m bench.inside RUN STUDENT...: eight iterations of PPO, as many imagined frames for all, seeds 0, 1 and 2, in
 turns in one process on one thread; every policy then runs the same 200 held-out seeds of the real simulator. The
 baseline is the teacher. Without a trained run there is nothing to measure.
 """
@@ -23,10 +23,10 @@ from w4rl_fast.measure import write_result
 from w4rl_fast.policy import policy_actor
 from w4rl_fast.refine.config import PPOConfig
 from w4rl_fast.refine.imagined import REFINED, RefineConfig, refine_run
-from w4rl_fast.run import keep_store, store_of_run
+from w4rl_fast.run import store_of_run
 from w4rl_fast.truth.success import judge
 
-THREADS, SEEDS, ITERATIONS, TEACHER_STEPS, EPISODES = 1, 3, 12, 3, 200
+THREADS, SEEDS, ITERATIONS, TEACHER_STEPS, EPISODES = 1, 3, 8, 3, 200
 PARTS = ("world", "reward", "policy", "students", "task.json")
 
 
@@ -35,11 +35,10 @@ def beside(run: Path, folder: Path) -> Path:
     folder.mkdir(parents=True)
     for part in PARTS:
         (folder / part).symlink_to((run / part).resolve())
-    keep_store(folder, store_of_run(run).resolve())
     return folder
 
 
-def refined(run: Path, student: str | None, seed: int) -> dict[str, Any]:
+def refined(run: Path, store: Path, student: str | None, seed: int) -> dict[str, Any]:
     """Refine inside a student, or inside the teacher, and ask the simulator."""
     loaded = LoadedRun(run)
     config = RefineConfig(
@@ -50,7 +49,7 @@ def refined(run: Path, student: str | None, seed: int) -> dict[str, Any]:
     started = time.perf_counter()
     score: float | None = None
     with contextlib.suppress(Exploited):  # what was best until then is there
-        score = refine_run(loaded, config, force=True).score
+        score = refine_run(loaded, config, store=store, force=True).score
     seconds = time.perf_counter() - started
     actor = functools.partial(policy_actor, run / REFINED / "best")
     share = judge(loaded.task, actor, episodes=EPISODES, workers=1, name=f"judge {run.name}").share
@@ -63,12 +62,13 @@ def main(arguments: list[str]) -> None:
         return
     torch.set_num_threads(THREADS)
     run, names = Path(arguments[0]), [None, *arguments[1:]]
+    store = store_of_run(run).resolve()
     rows: dict[str, list[dict[str, Any]]] = {name or "teacher": [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(SEEDS):
             for name in names:
                 each = name or "teacher"
-                rows[each].append(refined(beside(run, Path(folder) / f"{each}-{seed}"), name, seed))
+                rows[each].append(refined(beside(run, Path(folder) / f"{each}-{seed}"), store, name, seed))
                 print(each, rows[each][-1], flush=True)
     seconds = {name: statistics.median(each["seconds"] for each in found) for name, found in rows.items()}
     successes = {name: sum(each["real"]["successes"] for each in found) for name, found in rows.items()}
