@@ -116,7 +116,7 @@ def moments(run: LoadedRun) -> dict[str, Tensor]:
     world = run.world
     config = WindowConfig(
         history=world.config.history, future=1, anchor=True, held_out=share, tasks={run.task.name: 1.0}
-    )  # fmt: skip
+    )
     batch = Windows(run.open_store(None), config, "held-out", seed=SEED).batch(0, ROWS)
     context = context_of(batch, world.config.history)
     noise = torch.randn(context.anchor.shape, generator=torch.Generator().manual_seed(SEED))
