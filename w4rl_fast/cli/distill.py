@@ -54,7 +54,8 @@ def distill(
     taught = load_world(run).config
     opened = Store(store_of_run(run, store))
     world = student_of(taught, student, int(steps), opened.schema)
-    config = override(DistillConfig(student=world), [f"method={method}", *settings])
+    usual = DistillConfig(student=world) if student is None else DistillConfig.from_new_weights(world)
+    config = override(usual, [f"method={method}", *settings])
     chosen = name or "-".join([config.method, str(config.student.sampling.steps), *([student] if student else [])])
     trained = load_config(run / "world" / "train.json", TrainWorldConfig)
     folder = run / STUDENTS / chosen

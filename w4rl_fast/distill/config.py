@@ -51,7 +51,7 @@ class DistillConfig:
 
     student: WorldConfig
     method: MethodName = "own-rollout"
-    fit: FitConfig = FitConfig(steps=1000, batch=32, learning_rate=5e-4, ema=0.995, bf16=True)  # noqa: RUF009
+    fit: FitConfig = FitConfig(steps=500, batch=32, learning_rate=5e-4, ema=0.995, bf16=True)  # noqa: RUF009
     teacher_steps: int | None = None
     consistency: ConsistencyConfig = ConsistencyConfig()
     own: OwnRolloutConfig = OwnRolloutConfig()
@@ -61,6 +61,12 @@ class DistillConfig:
             raise ValueError(f"method={self.method!r}: one of {', '.join(get_args(MethodName))}")
         if self.teacher_steps is not None and self.teacher_steps < 1:
             raise ValueError(f"teacher_steps={self.teacher_steps}: at least one")
+
+    @classmethod
+    def from_new_weights(cls, student: WorldConfig) -> "DistillConfig":
+        """For a student of another shape than its teacher, which begins with weights that know nothing."""
+        fit = FitConfig(steps=3000, batch=32, learning_rate=1e-3, ema=0.995, bf16=True)
+        return cls(student=student, fit=fit, own=OwnRolloutConfig(length=2))
 
     @property
     def future(self) -> int:
