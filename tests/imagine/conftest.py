@@ -152,12 +152,16 @@ def actions():
     return make
 
 
+def make_run(folder, world, reward, policy):
+    """A run of these parts, without a store of its own."""
+    save_config(folder / "task.json", TaskConfig(name=TASK, image_size=16, horizon=5))
+    save_world(folder / "world", world)
+    save_config(folder / "world" / "train.json", TrainWorldConfig(world=world.config, horizon=7))
+    save_reward(folder / "reward", reward, Rule(threshold=0.6, hits=1))
+    save_policy(folder / "policy", policy)
+    return folder
+
+
 @pytest.fixture
 def run(tmp_path, world, reward, policy):
-    """A run of these parts, without a store of its own."""
-    save_config(tmp_path / "task.json", TaskConfig(name=TASK, image_size=16, horizon=5))
-    save_world(tmp_path / "world", world)
-    save_config(tmp_path / "world" / "train.json", TrainWorldConfig(world=world.config, horizon=7))
-    save_reward(tmp_path / "reward", reward, Rule(threshold=0.6, hits=1))
-    save_policy(tmp_path / "policy", policy)
-    return tmp_path
+    return make_run(tmp_path, world, reward, policy)

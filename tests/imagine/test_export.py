@@ -1,6 +1,7 @@
 """What of a run is exported, and which engine its imagination takes: never one that is not proven for its weights."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from w4rl_fast.imagine.export import PARTS, export_one, exportable
 from w4rl_fast.run import keep_store
 from w4rl_fast.world.checkpoint import save_world
 
+from .conftest import make_run
+
 BATCH = 4
 
 
@@ -21,6 +24,23 @@ BATCH = 4
 def loaded(run, store):
     keep_store(run, store.path)
     return w4rl_fast.load(run)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, world, reward, policy, store):
+    """A run with one engine, which is built once."""
+    folder = make_run(tmp_path_factory.mktemp("built"), world, reward, policy)
+    keep_store(folder, store.path)
+    export_one(w4rl_fast.load(folder), "world", BuildConfig(backend="eager", batches=(BATCH,)))
+    return folder
+
+
+@pytest.fixture
+def exported(built, tmp_path, store):
+    """A copy to change."""
+    shutil.copytree(built, tmp_path / "exported")
+    keep_store(tmp_path / "exported", store.path)
+    return w4rl_fast.load(tmp_path / "exported")
 
 
 def with_ratio(run, ratio):
@@ -48,30 +68,28 @@ def test_every_part_is_what_the_run_does_on_held_out_moments(loaded, part) -> No
         assert torch.equal(given[0], mean)
 
 
-def test_an_engine_is_proven_over_an_episode_and_taken_where_it_is_faster(loaded) -> None:
-    export_one(loaded, "world", BuildConfig(backend="eager", batches=(BATCH,)))
-    (folder,) = artifacts.artifacts(loaded.path)
+def test_an_engine_is_proven_over_an_episode_and_taken_where_it_is_faster(exported) -> None:
+    (folder,) = artifacts.artifacts(exported.path)
     examined = json.loads((folder / "manifest.json").read_text())["blobs"][str(BATCH)]["examined"]
     assert examined["steps"] == 5
     assert examined["outcomes_agree"] == 1.0
     assert examined["grey_levels"]["max"] <= 1
-    reward, _ = loaded.judge
-    with_ratio(loaded.path, 2.0)
-    chosen = choose(loaded.path, loaded.world, reward, BATCH)
+    reward, _ = exported.judge
+    with_ratio(exported.path, 2.0)
+    chosen = choose(exported.path, exported.world, reward, BATCH)
     assert chosen.name == folder.name
-    assert loaded.imagination(num_worlds=6, slice_size=BATCH).engine != "eager"
-    assert loaded.imagination(num_worlds=6, slice_size=BATCH + 1).engine == "eager"  # there is none of that size
-    assert loaded.imagination(num_worlds=6, slice_size=BATCH, engine="eager").engine == "eager"
-    with_ratio(loaded.path, 0.9)
-    chosen = choose(loaded.path, loaded.world, reward, BATCH)
+    assert exported.imagination(num_worlds=6, slice_size=BATCH).engine != "eager"
+    assert exported.imagination(num_worlds=6, slice_size=BATCH + 1).engine == "eager"  # there is none of that size
+    assert exported.imagination(num_worlds=6, slice_size=BATCH, engine="eager").engine == "eager"
+    with_ratio(exported.path, 0.9)
+    chosen = choose(exported.path, exported.world, reward, BATCH)
     assert chosen.engine is None
     assert "0.90" in chosen.passed_over[folder.name]
 
 
-def test_the_worlds_of_an_engine_are_those_of_eager_torch(loaded) -> None:
-    export_one(loaded, "world", BuildConfig(backend="eager", batches=(BATCH,)))
-    with_ratio(loaded.path, 2.0)
-    both = [loaded.imagination(num_worlds=6, slice_size=BATCH, **more) for more in ({}, {"engine": "eager"})]
+def test_the_worlds_of_an_engine_are_those_of_eager_torch(exported) -> None:
+    with_ratio(exported.path, 2.0)
+    both = [exported.imagination(num_worlds=6, slice_size=BATCH, **more) for more in ({}, {"engine": "eager"})]
     for each in both:
         each.reset(0)
     for _ in range(7):
@@ -81,15 +99,14 @@ def test_the_worlds_of_an_engine_are_those_of_eager_torch(loaded) -> None:
         torch.testing.assert_close(mine.proprio, theirs.proprio, atol=1e-4, rtol=0)
 
 
-def test_an_engine_of_other_weights_is_passed_over(loaded) -> None:
-    export_one(loaded, "world", BuildConfig(backend="eager", batches=(BATCH,)))
-    with_ratio(loaded.path, 2.0)
-    other = w4rl_fast.load(loaded.path)
+def test_an_engine_of_other_weights_is_passed_over(exported) -> None:
+    with_ratio(exported.path, 2.0)
+    other = w4rl_fast.load(exported.path)
     with torch.no_grad():
         other.world.unet.leave.bias.add_(0.1)
-    save_world(loaded.path / "world", other.world)
-    fresh = w4rl_fast.load(loaded.path)
-    chosen = choose(loaded.path, fresh.world, fresh.judge[0], BATCH)
+    save_world(exported.path / "world", other.world)
+    fresh = w4rl_fast.load(exported.path)
+    chosen = choose(exported.path, fresh.world, fresh.judge[0], BATCH)
     assert chosen.engine is None
     assert "other weights" in next(iter(chosen.passed_over.values()))
     assert fresh.imagination(num_worlds=6, slice_size=BATCH).engine == "eager"
