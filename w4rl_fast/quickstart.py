@@ -232,10 +232,11 @@ class Quickstart:
         fit = dataclasses.replace(fit, steps=round(STUDENT_STEPS * self.share), seed=self.config.seed)
         distill_run(self.out, store, DistillConfig(student=teacher.config, fit=fit), STUDENT)
         found = compare(self.out, store, CompareConfig(workers=self.config.workers, naive=()))
-        write_students_report(self.out, found, "w4rl quickstart")
-        first, last = (row.truth.fidelity.psnr_moving[-1] for row in found.rows[:2])
+        write_students_report(self.out, found, f"w4rl quickstart --out {self.out}")
+        rows = {row.name: row for row in found.rows}
+        first, last = (rows[name].truth.fidelity.psnr_moving[-1] for name in ("teacher", STUDENT))
         said = f"moving pixels {number(last, 1, ' dB')} at the last step (teacher {number(first, 1, ' dB')})"
-        if why := found.rows[1].why:
+        if why := rows[STUDENT].why:
             return f"{said}; not fit: {'; '.join(why)}"
         return f"{said}; fit, and {'imagined in' if fastest_fit(self.out) else 'no better'}"
 

@@ -35,7 +35,10 @@ def test_every_world_is_timed_by_every_engine_that_fits_it(run, store, teacher, 
         ("one", "eager", "bfloat16", 1),
     ]
     assert rows[0]["ratio_to_baseline"] == 1
+    assert rows[0]["parity_p99"] is None
     assert rows[3]["parity_p99"] <= 1
+    assert rows[2]["parity_p99"] > 0  # narrow numbers are not those of float32
+    assert json.loads(result.stdout)["not_timed"] == {}
     assert [row["fit_for_refinement"] for row in rows] == [True] * 6 + [False] * 2  # no gate has judged the student
     three, two, one = (rows[number]["gflop_per_frame"] for number in (0, 1, 4))
     assert three - two == pytest.approx(two - one)
@@ -44,6 +47,9 @@ def test_every_world_is_timed_by_every_engine_that_fits_it(run, store, teacher, 
     assert json.loads((run / "rollout.json").read_text())["rows"] == rows
     save_world(run / "world", WorldModel(load_world(run).config))
     (run / "students").rename(run / "elsewhere")  # they are of the world before
-    words = cli("bench", "rollout", run, *ROLLOUT[:-1]).stdout
+    said = cli("bench", "rollout", run, *ROLLOUT[:-1])
+    words = said.stdout
+    assert "not timed: teacher, world-2-step-eager-float32" in said.stderr
+    assert "other weights" in said.stderr
     assert "rollout.html" in words
     assert words.count("eager") == 4  # the engine of other weights is not timed

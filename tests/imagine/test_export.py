@@ -44,13 +44,14 @@ def exported(built, tmp_path, store):
 
 
 def with_ratio(run, ratio):
-    """As if eager torch had taken so many times as long as every engine of the run."""
+    """As if eager torch had taken so many times as long as every engine of the run; None: as if nobody had timed it."""
     from w4rl_engines.manifest import dumps, loads
 
     for path in run.glob("engines/*/manifest.json"):
         manifest = loads(path.read_bytes())
         for blob in manifest.blobs.values():
-            blob.examined[RATIO] = ratio
+            blob.examined.pop(RATIO, None)
+            blob.examined.update({} if ratio is None else {RATIO: ratio})
         path.write_bytes(dumps(manifest))
 
 
@@ -85,6 +86,10 @@ def test_an_engine_is_proven_over_an_episode_and_taken_where_it_is_faster(export
     chosen = choose(exported.path, exported.world, reward, BATCH)
     assert chosen.engine is None
     assert "0.90" in chosen.passed_over[folder.name]
+    with_ratio(exported.path, None)
+    chosen = choose(exported.path, exported.world, reward, BATCH)
+    assert chosen.engine is None
+    assert "not timed" in chosen.passed_over[folder.name]
 
 
 def test_the_worlds_of_an_engine_are_those_of_eager_torch(exported) -> None:
@@ -140,7 +145,11 @@ def test_the_commands_export_list_and_refuse(loaded, cli, refusal) -> None:
     assert row["engine"] == "eager"
     assert row["passed"]
     assert row["parity"]["frame"]["unit"] == "grey levels"
-    assert row["artifact"] in cli("engines", loaded.path).stdout
+    listed = cli("engines", loaded.path).stdout
+    assert row["artifact"] in listed
+    assert "in slices of 32 imagination takes eager" in listed  # it was built for slices of 4
+    assert "there is no task.json" in refusal("engines", loaded.path / "nowhere")
+    assert cli("export", loaded.path, *few, "--steps", 0).exit_code == 2
     (blob,) = loaded.path.glob("engines/*/batch-*")
     blob.write_bytes(blob.read_bytes()[:-1])
     reward, _ = loaded.judge

@@ -44,3 +44,5 @@ def rollout(
     rows, peak = measure_rollouts(run, config)
     summary = write_throughput_report(run, rows, peak, command_line(ctx))
     click.echo(json.dumps(summary) if as_json else in_words(rows, run))
+    for name, why in summary["not_timed"].items():
+        click.echo(f"not timed: {name}: {why}", err=True)

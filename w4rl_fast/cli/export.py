@@ -19,7 +19,7 @@ PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "bf16-fast": "bfloat16-fast
 @click.option("--batch", default="32", show_default=True, help="Sizes, such as 1,64,256: each is built on its own.")
 @click.option("--precision", type=click.Choice([*PRECISIONS, "all"]), default="all", show_default=True)
 @click.option("--part", type=click.Choice(["world", "policy", "reward", "acting"]), default="world", show_default=True)
-@click.option("--steps", type=int, help="Denoising steps of the world.  [default: its own]")
+@click.option("--steps", type=click.IntRange(1), help="Denoising steps of the world.  [default: its own]")
 @click.option("--target", help="GPUs that need not be here, such as sm89,sm120 (tensorrt-rtx).")
 @click.option("--accept", is_flag=True, help="Keep an engine that is out of tolerance; the artifact says so.")
 @click.option("--threads", type=int, help="Threads of the engine.  [default: physical cores]")

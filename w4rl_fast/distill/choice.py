@@ -5,10 +5,7 @@ from pathlib import Path
 from w4rl_fast.distill.folder import STUDENTS, students_of
 from w4rl_fast.errors import UserError
 from w4rl_fast.files import read_json
-from w4rl_fast.hub import CONFIG
-from w4rl_fast.reward import RewardModel
-from w4rl_fast.reward.checkpoint import RULE
-from w4rl_fast.truth.gate import GATE, digest_of, objection
+from w4rl_fast.truth.gate import GATE, judge_digest, objection
 
 FASTER = 0.9
 """A student that takes less than this share of the teacher's time is faster; times are not known better."""
@@ -18,8 +15,7 @@ def fastest_fit(run: Path) -> str | None:
     """The name of the student that is fit for refinement and takes the least time a frame; None if there is none that
     is faster than the teacher, or sharper.
     """
-    fit = [each for each in students_of(run) if objection(each) is None and has_same_judge(run, each)]
-    gates = {each.name: read_json(each / GATE) for each in fit}
+    gates = {each.name: read_json(each / GATE) for each in students_of(run) if is_fit(run, each)}
     shares = {
         name: float(gate["time_share"])
         for name, gate in gates.items()
@@ -46,9 +42,10 @@ def student_folder(run: Path, name: str) -> Path:
     return students[name]
 
 
+def is_fit(run: Path, student: Path) -> bool:
+    """Whether a student has passed its gate, with the classifier that its run has now."""
+    return objection(student) is None and has_same_judge(run, student)
+
+
 def has_same_judge(run: Path, student: Path) -> bool:
-    mine, theirs = (
-        digest_of(*(each / "reward" / name for name in (RewardModel.weights_file, CONFIG, RULE)))
-        for each in (run, student)
-    )
-    return mine == theirs
+    return judge_digest(run) == judge_digest(student)

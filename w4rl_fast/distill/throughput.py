@@ -4,7 +4,7 @@ Everything runs in one process on the same weights, in turns, each result beside
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,15 +13,18 @@ from torch import Tensor, nn
 
 from w4rl_engines.artifact import read
 from w4rl_engines.errors import EngineError
+from w4rl_engines.parity import Error, compare
+from w4rl_fast.distill.choice import is_fit
 from w4rl_fast.distill.cost import gflop
 from w4rl_fast.distill.folder import students_of
 from w4rl_fast.imagine.artifacts import artifacts, load_engine
 from w4rl_fast.imagine.baseline import STEPS, Baseline
 from w4rl_fast.imagine.engine import Engine, Imagination
+from w4rl_fast.imagine.export import exportable
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.imagine.rollout import Rollouts
+from w4rl_fast.imagine.step import WorldStep
 from w4rl_fast.measure import Timing, peak_memory_bytes, roofline, time_blocks
-from w4rl_fast.truth.gate import objection
 from w4rl_fast.world.model import Context
 
 BASELINE, TEACHER = "baseline", "teacher"
@@ -58,6 +61,7 @@ class Row:
     precision: str
     steps: int
     worlds: int
+    slice_size: int
     frames_per_s: float
     ratio_to_baseline: float
     parity_p99: float | None
@@ -110,6 +114,7 @@ def measure_rollouts(run: Path, config: ThroughputConfig) -> tuple[list[Row], di
             precision=case.precision,
             steps=case.steps,
             worlds=config.worlds,
+            slice_size=config.slice_size,
             frames_per_s=frames / timing.median_s,
             ratio_to_baseline=timings[0].median_s / timing.median_s,
             parity_p99=case.parity_p99,
@@ -135,13 +140,13 @@ def cases_of(run: LoadedRun, config: ThroughputConfig, horizon: int) -> Iterator
     baseline = Baseline(run, config.worlds, horizon)
     yield Case(
         world=TEACHER, engine=BASELINE, precision="float32", steps=STEPS, run=baseline.rollout, imagination=None,
-        parity_p99=0.0, fit=True, gflop=frame_gflop(run, STEPS),
+        parity_p99=None, fit=True, gflop=frame_gflop(run, STEPS),
     )  # fmt: skip
     for steps in config.steps:
         yield from cases_in(run, TEACHER, steps, run, config, horizon, fit=True)
     for folder in students_of(run.path):
         inside = LoadedRun(folder)
-        steps, fit = inside.world.config.sampling.steps, objection(folder) is None
+        steps, fit = inside.world.config.sampling.steps, is_fit(run.path, folder)
         yield from cases_in(inside, folder.name, steps, run, config, horizon, fit=fit)
 
 
@@ -151,7 +156,7 @@ def cases_in(
     """One world in a number of steps: eagerly in both precisions, and by every engine that was exported for it."""
     cost = frame_gflop(inside, steps)
 
-    def case(label: str, precision: str, parity: float | None, engine: str | Engine) -> Case:
+    def case(label: str, precision: str, parity: float, engine: str | Engine, *, passed: bool = True) -> Case:
         worlds = inside.imagination(
             num_worlds=config.worlds, horizon=horizon, slice_size=config.slice_size, sampling_steps=steps,
             engine=engine, precision="bfloat16" if precision == "bfloat16" and engine == "eager" else "float32",
@@ -159,19 +164,54 @@ def cases_in(
         rollouts = Rollouts(worlds)
         return Case(
             world=name, engine=label, precision=precision, steps=steps, imagination=worlds,
-            run=lambda: rollouts.rollout(run.policy, None, horizon, 0), parity_p99=parity, fit=fit, gflop=cost,
+            run=lambda: rollouts.rollout(run.policy, None, horizon, 0), parity_p99=parity, fit=fit and passed,
+            gflop=cost,
         )  # fmt: skip
 
     yield case("eager", "float32", 0.0, "eager")
-    yield case("eager", "bfloat16", None, "eager")
+    narrow = narrow_error(inside, steps)
+    yield case("eager", "bfloat16", narrow.p99, "eager", passed=narrow.excess <= 1)
     for folder in artifacts(inside.path, "world"):
         try:
             engine = load_engine(folder, inside.world, inside.judge[0], config.slice_size, sampling_steps=steps)
-        except EngineError:
-            continue  # of another number of steps or size, or not of these weights
+        except EngineError:  # `not_timed` says why
+            continue
         found = read(folder)
         _, blob = found.blob(config.slice_size)
-        yield case(found.identity.backend, found.identity.precision, blob.parity.outputs["frame"].p99, engine)
+        yield case(
+            found.identity.backend, found.identity.precision, blob.parity.outputs["frame"].p99, engine,
+            passed=blob.parity.passed,
+        )  # fmt: skip
+
+
+def not_timed(run: Path, rows: Sequence[Row]) -> dict[str, str]:
+    """Every artifact of a run and of its students that is in no row, and why: it is never passed over in silence."""
+    why: dict[str, str] = {}
+    for name, folder in [(TEACHER, run), *((each.name, each) for each in students_of(run))]:
+        inside = LoadedRun(folder)
+        steps = {row.steps for row in rows if row.world == name}
+        for artifact in artifacts(folder, "world"):
+            said = [refusal_of(inside, artifact, each, rows[0].slice_size) for each in sorted(steps)]
+            if all(said):
+                why[f"{name}, {artifact.name}"] = "; ".join(dict.fromkeys(each for each in said if each))
+    return why
+
+
+def refusal_of(inside: LoadedRun, artifact: Path, steps: int, batch: int) -> str | None:
+    try:
+        load_engine(artifact, inside.world, inside.judge[0], batch, sampling_steps=steps)
+    except EngineError as error:
+        return f"{error.value}: {error.rule}"
+    return None
+
+
+def narrow_error(inside: LoadedRun, steps: int) -> Error:
+    """How far frames of eager torch in bfloat16 are from float32, on held-out moments."""
+    what = exportable(inside, "world", sampling_steps=steps)
+    module = WorldStep(inside.world, inside.judge[0], sampling_steps=steps, dtype=torch.bfloat16)
+    wanted, given = what.module(*what.rows), module(*what.rows)
+    found = compare(what.spec, wanted, given, what.tolerances, precision="bfloat16", by="eager")
+    return found.outputs["frame"]
 
 
 def frame_gflop(run: LoadedRun, steps: int) -> float:

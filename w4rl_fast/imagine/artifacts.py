@@ -61,9 +61,13 @@ def choose(
     if choice.artifact is None:
         return Chosen(engine=None, name="eager", passed_over=over)
     folder, (_, blob) = choice.artifact.folder, choice.artifact.blob(batch)
-    ratio = blob.examined[RATIO]
-    if ratio <= 1:
-        over[folder.name] = f"eager torch takes {ratio:.2f} of its time here"
+    ratio = blob.examined.get(RATIO)
+    if ratio is None or ratio <= 1:
+        over[folder.name] = (
+            "it was not timed beside eager torch"
+            if ratio is None
+            else f"eager torch takes {ratio:.2f} of its time here"
+        )
         return Chosen(engine=None, name="eager", passed_over=over)
     engine = load_engine(folder, world, reward, batch, sampling_steps=sampling_steps)
     return Chosen(engine=engine, name=folder.name, passed_over={**over, "eager": f"it takes {ratio:.2f} times as long"})

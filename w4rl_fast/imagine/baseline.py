@@ -49,9 +49,10 @@ class Loop:
     def rollout(self, horizon: int, seed: int = 0) -> Tensor:
         """Act and imagine; returns the frames (B, 3, S, S) of the first step."""
         seeds, zeros = self.seeds + seed, torch.zeros_like(self.seeds)
+        history = self.policy.config.history
         context, first = self.begin(self.starts.draw(seeds, zeros)), torch.empty(0)
         for step in range(horizon):
-            mean, std = self.policy(context.frames[:, -1:], context.proprio[:, -1:])
+            mean, std = self.policy(context.frames[:, -history:], context.proprio[:, -history:])
             where = (seeds, torch.full_like(seeds, step), zeros)
             taken = (mean + std * normal_noise(*where, mean.shape[1:], stream=ACTION_STREAM)).clamp(-1, 1)
             context = context._replace(actions=torch.cat([context.actions[:, :-1], taken[:, None]], 1))

@@ -5,8 +5,9 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
-from w4rl_fast.distill.throughput import BASELINE, Row
+from w4rl_fast.distill.throughput import BASELINE, Row, not_timed
 from w4rl_fast.files import publish
 from w4rl_fast.measure import environment_card
 from w4rl_fast.report.figures import NOTHING, number
@@ -19,14 +20,13 @@ HEAD = (
 )  # fmt: skip
 
 
-def write_throughput_report(
-    run: Path, rows: Sequence[Row], peak: Mapping[str, float], command: str
-) -> dict[str, object]:
+def write_throughput_report(run: Path, rows: Sequence[Row], peak: Mapping[str, float], command: str) -> dict[str, Any]:
     """Write the page and, last, the summary, which is returned."""
     card = environment_card()
-    summary: dict[str, object] = {
+    summary: dict[str, Any] = {
         "rows": [dataclasses.asdict(each) for each in rows],
         "roofline": dict(peak),
+        "not_timed": not_timed(run, rows),
         "page": str(run / PAGE),
         "command": command,
         "environment": card,

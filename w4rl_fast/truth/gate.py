@@ -139,12 +139,12 @@ def world_digest(run: Path) -> str:
 
 def judged_digest(run: Path) -> str:
     """A short name of what a gate judges: the world of a run as its classifier sees it."""
-    return digest_of(
-        run / "world" / WorldModel.weights_file,
-        run / "world" / CONFIG,
-        run / "reward" / RewardModel.weights_file,
-        run / "reward" / RULE,
-    )
+    return f"{world_digest(run)} {judge_digest(run)}"
+
+
+def judge_digest(run: Path) -> str:
+    """A short name of the classifier of a run: its weights, its config and its rule."""
+    return digest_of(*(run / "reward" / name for name in (RewardModel.weights_file, CONFIG, RULE)))
 
 
 def digest_of(*paths: Path) -> str:
