@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.weights import awake
 from w4rl_fast.config import save_config, to_json_dict
 from w4rl_fast.data.episode import Episode, EpisodeInfo, Schema
 from w4rl_fast.data.store import Store, writing
@@ -126,15 +127,6 @@ def exam(store, held, contacts):
         )  # fmt: skip
 
     return make
-
-
-def awake(model):
-    """Give weights to layers that begin at zero: what is zero hides mistakes."""
-    with torch.no_grad():
-        for weight in model.parameters():
-            if not weight.any():
-                weight.normal_(0, 0.05)
-    return model.eval()
 
 
 @pytest.fixture(scope="session")

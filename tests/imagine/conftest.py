@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.weights import awake
 from w4rl_fast.config import save_config
 from w4rl_fast.data.episode import Episode, EpisodeInfo, Schema
 from w4rl_fast.data.store import Store, writing
@@ -26,15 +27,6 @@ BACKBONE = BackboneConfig(patch=2, widths=(8, 16), depths=(1, 1), attention=(Fal
 WORLD = WorldConfig(
     image_size=16, action_dim=2, proprio_dim=2, history=3, backbone=BACKBONE, sampling=SamplingConfig(steps=2)
 )
-
-
-def wake(model):
-    """Give weights to layers that begin at zero: what is zero hides mistakes."""
-    with torch.no_grad():
-        for weight in model.parameters():
-            if not weight.any():
-                weight.normal_(0, 0.05)
-    return model.eval()
 
 
 @pytest.fixture(scope="session")
@@ -60,14 +52,14 @@ def store(tmp_path_factory) -> Store:
 @pytest.fixture(scope="session")
 def world() -> WorldModel:
     torch.manual_seed(0)
-    return wake(WorldModel(WORLD))
+    return awake(WorldModel(WORLD))
 
 
 @pytest.fixture(scope="session")
 def reward() -> RewardModel:
     """A classifier that says yes now and then."""
     torch.manual_seed(1)
-    model = wake(RewardModel(RewardConfig(image_size=16, widths=(8, 8), hidden=8)))
+    model = awake(RewardModel(RewardConfig(image_size=16, widths=(8, 8), hidden=8)))
     model.scale.fill_(12.0)
     model.shift.fill_(2.0)
     return model
@@ -81,7 +73,7 @@ def starts(store, world):
 @pytest.fixture(scope="session")
 def policy() -> GaussianPolicy:
     torch.manual_seed(2)
-    return wake(GaussianPolicy(PolicyConfig(image_size=16, action_dim=2, proprio_dim=2, widths=(8, 8), hidden=16)))
+    return awake(GaussianPolicy(PolicyConfig(image_size=16, action_dim=2, proprio_dim=2, widths=(8, 8), hidden=16)))
 
 
 @pytest.fixture(scope="session")

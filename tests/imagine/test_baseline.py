@@ -1,15 +1,21 @@
 """The published loop imagines what the engine does: only then is its time a baseline."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from w4rl_fast.imagine import Imagination, ImaginationConfig, Rollouts, StartConfig, load_starts
 from w4rl_fast.imagine.baseline import Loop
+from w4rl_fast.policy import GaussianPolicy
 from w4rl_fast.reward import Rule
 
 
-@pytest.mark.parametrize("steps", [1, 3])
-def test_the_first_step_of_the_published_loop_is_that_of_the_engine(world, reward, policy, store, steps) -> None:
+@pytest.mark.parametrize(("steps", "history"), [(1, 1), (3, 2)])
+def test_the_first_step_of_the_published_loop_is_that_of_the_engine(
+    world, reward, policy, store, steps, history
+) -> None:
+    policy = GaussianPolicy(dataclasses.replace(policy.config, history=history)).eval()
     rule = Rule(threshold=0.6, hits=1)
     starts = load_starts(store, world.config, StartConfig(task="test/square"))
     config = ImaginationConfig(num_worlds=5, slice_size=5, horizon=9, sampling_steps=steps, precision="float32")
