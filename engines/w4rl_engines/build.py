@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from w4rl_engines import artifact, parity, registry
 from w4rl_engines.artifact import Artifact
-from w4rl_engines.backends import backend_module, require_buildable
+from w4rl_engines.backends import backend_module, load_blob, require_buildable
 from w4rl_engines.errors import ArtifactRefused, EngineError
 from w4rl_engines.export import Step
 from w4rl_engines.fingerprint import fingerprint
@@ -140,7 +140,7 @@ def _start(job: Job, path: Path, threads: int) -> tuple[Engine, str, float]:
         path = path.with_suffix(".stand-in")
         _write(replace(job, backend=by), path)
     start = time.perf_counter()
-    engine = backend_module(by).load(path, Place.of(job, threads))
+    engine = load_blob(path, replace(Place.of(job, threads), backend=by))
     engine(*job.inputs)
     return engine, by, round(time.perf_counter() - start, 3)
 

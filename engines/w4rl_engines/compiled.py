@@ -8,7 +8,6 @@ from torch import Tensor
 from torch._inductor.compile_fx import compile_fx
 
 from w4rl_engines import registry
-from w4rl_engines.errors import EngineError
 from w4rl_engines.export import TRACING, exported, read, save
 from w4rl_engines.protocol import Engine, Job, Place
 
@@ -38,13 +37,14 @@ class CompiledEngine:
         self.run = torch.compile(read(blob, place.device), fullgraph=True, dynamic=False, backend=self._compile)
         with TRACING:
             self(*place.blank())
-        if not self.compiled:
-            raise EngineError("a compiled engine", "torch ran it uncompiled", "Unset TORCHDYNAMO_DISABLE, or use eager")
 
     @torch.no_grad()
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         outputs: tuple[Tensor, ...] = self.run(*self.spec.admit(tensors, self.batch, self.device))
         return outputs
+
+    def fallback(self) -> str | None:
+        return None if self.compiled else "torch ran it uncompiled: unset TORCHDYNAMO_DISABLE, or use eager"
 
     def _compile(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
         self.compiled = True

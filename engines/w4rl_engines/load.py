@@ -6,7 +6,7 @@ import torch
 
 from w4rl_engines import artifact, registry
 from w4rl_engines.artifact import Artifact
-from w4rl_engines.backends import backend_module, require_runnable
+from w4rl_engines.backends import load_blob, require_runnable
 from w4rl_engines.fingerprint import Fingerprint
 from w4rl_engines.machine import architecture, device_of, library_versions
 from w4rl_engines.protocol import Engine, Place
@@ -42,7 +42,7 @@ def load(
         device=device_of(where),
         threads=threads or default_threads(),
     )
-    return backend_module(identity.backend).load(found.path(size), place)
+    return load_blob(found.path(size), place)
 
 
 def require_fit(found: Artifact, device: torch.device, expected: Fingerprint | None) -> None:

@@ -10,6 +10,8 @@ from w4rl_engines import registry
 from w4rl_engines.onnx_export import write_onnx
 from w4rl_engines.protocol import Engine, Job, Place
 
+PROVIDERS = ["CPUExecutionProvider"]
+
 
 def unavailable() -> str | None:
     return registry.unavailable("onnxruntime")
@@ -33,7 +35,7 @@ class OnnxRuntimeEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = place.threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = onnxruntime.InferenceSession(blob, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(blob, options, providers=PROVIDERS)
         self.kinds = {port.name: _numpy(port.torch_dtype) for port in (*self.spec.inputs, *self.spec.outputs)}
         self.outputs = tuple(torch.empty(self.batch, *port.shape, dtype=port.torch_dtype) for port in self.spec.outputs)
         self.binding = self.session.io_binding()
@@ -46,6 +48,11 @@ class OnnxRuntimeEngine:
             self.binding.bind_input(port.name, "cpu", 0, self.kinds[port.name], tensor.shape, tensor.data_ptr())
         self.session.run_with_iobinding(self.binding)
         return self.outputs
+
+    def fallback(self) -> str | None:
+        """Python may give a session other providers than it was asked for."""
+        given = self.session.get_providers()
+        return None if given == PROVIDERS else f"ONNX Runtime runs it by {', '.join(given)}"
 
 
 def _numpy(dtype: torch.dtype) -> Any:

@@ -58,6 +58,7 @@ class OpenVinoEngine:
         self.spec, self.batch, self.device = place.spec, place.batch, place.device
         model = openvino.Core().import_model(blob.read_bytes(), "CPU", _settings(place.precision, place.threads))
         self.tensor, self.request = openvino.Tensor, model.create_infer_request()
+        self.wanted, self.told = HINTS[place.precision], model.get_property("INFERENCE_PRECISION_HINT").to_string()
         self.outputs = tuple(torch.empty(self.batch, *port.shape, dtype=port.torch_dtype) for port in self.spec.outputs)
         for index, output in enumerate(self.outputs):
             self.request.set_output_tensor(index, self.tensor(output.numpy(), shared_memory=True))
@@ -67,6 +68,10 @@ class OpenVinoEngine:
             self.request.set_input_tensor(index, self.tensor(given.numpy(), shared_memory=True))
         self.request.infer()
         return self.outputs
+
+    def fallback(self) -> str | None:
+        """Where a processor has no bfloat16, OpenVINO computes in float32 and keeps it to itself."""
+        return None if self.told == self.wanted else f"OpenVINO computes in {self.told}, not in {self.wanted}"
 
 
 def _settings(precision: str, threads: int) -> dict[str, Any]:

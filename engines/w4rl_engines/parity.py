@@ -68,6 +68,11 @@ class Parity:
     def excess(self) -> float:
         return max(error.excess for error in self.outputs.values())
 
+    @property
+    def mean(self) -> float:
+        """The mean errors as shares of what is tolerated at p99, the worst output's: it tells equal excesses apart."""
+        return max(_share(error.mean, error.tolerance.p99) for error in self.outputs.values())
+
 
 def rows_of(run: Run, spec: StepSpec, inputs: Sequence[Tensor], batch: int) -> tuple[Tensor, ...]:
     """What `run` makes of N rows in calls of exactly `batch`, the last one filled up with rows from the start."""

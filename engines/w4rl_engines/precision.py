@@ -72,10 +72,15 @@ def narrowed(module: nn.Module, low: frozenset[str], precision: str) -> nn.Modul
     return copied
 
 
-def sensitivity(module: nn.Module, precision: str, error: Callable[[Run], float]) -> dict[str, float]:
-    """What `error` says of the module with one layer narrowed, for each layer: the most sensitive first."""
+def sensitivity(module: nn.Module, precision: str, error: Callable[[Run], tuple[float, float]]) -> dict[str, float]:
+    """The error of the module with one layer narrowed, for each layer: the most sensitive first.
+
+    `error` says how far out of tolerance it is, and a finer number for outputs that are whole numbers, where most
+    layers are as far out as each other.
+    """
     table = {name: error(narrowed(module, frozenset({name}), precision)) for name in products(module)}
-    return dict(sorted(table.items(), key=lambda item: -item[1]))
+    ordered = sorted(table.items(), key=lambda item: (-round(item[1][0], 2), -item[1][1]))
+    return {name: excess for name, (excess, _) in ordered}
 
 
 def choose(

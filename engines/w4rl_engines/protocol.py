@@ -111,6 +111,9 @@ class Engine(Protocol):
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]: ...
 
+    def fallback(self) -> str | None:
+        """What its runtime says it does instead of what it was asked for; None where it does that."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:

@@ -41,8 +41,9 @@ class Proof:
         """
         few = tuple(tensor[:PROBES] for tensor in self.rows)
 
-        def alone(run: Run) -> float:
-            return self._compare(self._run(run, few), "eager").excess
+        def alone(run: Run) -> tuple[float, float]:
+            found = self._compare(self._run(run, few), "eager")
+            return found.excess, found.mean
 
         def together(run: Run) -> float:
             return self._compare(self._run(run, self.rows), "eager").excess

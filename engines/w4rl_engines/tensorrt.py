@@ -75,6 +75,9 @@ class TensorRtEngine:
             raise EngineError("a call of TensorRT", "the library refused it", "See what it printed")
         return self.outputs
 
+    def fallback(self) -> str | None:
+        return None
+
 
 def _library(backend: str) -> Any:
     return importlib.import_module("tensorrt_rtx" if backend == "tensorrt-rtx" else "tensorrt")
