@@ -22,7 +22,7 @@ REAL = {"tasks", "data"}
 LEARNED = REAL | {"world", "reward", "policy"}
 IMAGINED = LEARNED | {"imagine"}
 JUDGED = IMAGINED | {"truth"}
-REFINED = JUDGED | {"distill", "surrogate", "refine"}
+REFINED = JUDGED | {"distill", "surrogate", "refine", "speed"}
 ROOMS = {
     "": {"imagine"},  # the front door: w4rl_fast.load
     "tasks": set[str](),
@@ -34,6 +34,7 @@ ROOMS = {
     "truth": IMAGINED,
     "distill": JUDGED | {"run"},
     "surrogate": JUDGED,
+    "speed": JUDGED | {"distill", "run"},
     "refine": JUDGED | {"distill", "surrogate", "run"},
     "report": REFINED | {"run"},
     "robot": {"policy", "data.store"},

@@ -162,7 +162,7 @@ def test_a_result_is_written_with_its_card_and_ends_the_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    timing = measure.Timing(median_s=1.0, p99_s=2.0, minimum_s=0.5, samples=3)
+    timing = measure.Timing(median_s=1.0, p10_s=0.6, p99_s=2.0, minimum_s=0.5, samples=3)
     print("some words")
     path = measure.write_result("speed", {"ratio": np.float32(1.5), "count": np.int64(3), "timing": timing})
     expected = {

@@ -32,9 +32,10 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timing:
-    """How long one call took over `samples` calls, in seconds; p99 is the nearest rank."""
+    """How long one call took over `samples` calls, in seconds; p10 and p99 are nearest ranks."""
 
     median_s: float
+    p10_s: float
     p99_s: float
     minimum_s: float
     samples: int
@@ -202,6 +203,7 @@ def _summarise(seconds: list[float]) -> Timing:
     ordered = sorted(seconds)
     return Timing(
         median_s=statistics.median(ordered),
+        p10_s=ordered[math.ceil(0.1 * len(ordered)) - 1],
         p99_s=ordered[math.ceil(0.99 * len(ordered)) - 1],
         minimum_s=ordered[0],
         samples=len(ordered),

@@ -10,6 +10,7 @@ from w4rl_engines import artifact, registry
 from w4rl_engines.artifact import Artifact
 from w4rl_engines.errors import EngineError
 from w4rl_engines.fingerprint import Fingerprint
+from w4rl_engines.latency import Latency
 from w4rl_engines.load import require_fit
 
 
@@ -21,22 +22,34 @@ class Choice:
     passed_over: dict[Path, str]
 
 
-def fastest(folders: Iterable[Path], batch: int, *, device: str = "cpu", expected: Fingerprint | None = None) -> Choice:
-    """The artifact with the lowest median latency at a batch size, among those whose own engine passed parity."""
-    fit: list[tuple[float, Artifact]] = []
+def fastest(
+    folders: Iterable[Path],
+    batch: int,
+    *,
+    device: str = "cpu",
+    expected: Fingerprint | None = None,
+    threads: int | None = None,
+) -> Choice:
+    """The artifact with the lowest median latency at a batch size, among those whose own engine passed parity.
+
+    Those that were timed with another number of threads come after all that were timed with this one.
+    """
+    fit: list[tuple[bool, float, Artifact]] = []
     passed_over: dict[Path, str] = {}
     for folder in folders:
         try:
-            fit.append(_proven(folder, batch, torch.device(device), expected))
+            found, latency = _proven(folder, batch, torch.device(device), expected)
+            fit.append((threads is not None and latency.threads != threads, latency.median_s, found))
         except EngineError as error:
             passed_over[folder] = error.rule
-    fit.sort(key=lambda each: each[0])
-    for slower, each in fit[1:]:
-        passed_over[each.folder] = f"slower: {slower * 1e3:.3g} ms, not {fit[0][0] * 1e3:.3g} ms"
-    return Choice(artifact=fit[0][1] if fit else None, passed_over=passed_over)
+    fit.sort(key=lambda each: each[:2])
+    for elsewhere, slower, each in fit[1:]:
+        said = f"slower: {slower * 1e3:.3g} ms, not {fit[0][1] * 1e3:.3g} ms"
+        passed_over[each.folder] = "it was timed with another number of threads" if elsewhere else said
+    return Choice(artifact=fit[0][2] if fit else None, passed_over=passed_over)
 
 
-def _proven(folder: Path, batch: int, device: torch.device, expected: Fingerprint | None) -> tuple[float, Artifact]:
+def _proven(folder: Path, batch: int, device: torch.device, expected: Fingerprint | None) -> tuple[Artifact, Latency]:
     found = artifact.read(folder)
     require_fit(found, device, expected)
     _, blob = found.blob(batch)
@@ -47,4 +60,4 @@ def _proven(folder: Path, batch: int, device: torch.device, expected: Fingerprin
     if not blob.parity.passed:
         raise EngineError(f"{folder}", "it is out of tolerance", "Choose another")
     found.path(batch)
-    return blob.latency.median_s, found
+    return found, blob.latency

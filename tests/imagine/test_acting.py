@@ -58,12 +58,12 @@ def test_compiled_it_says_the_same(imagine) -> None:
 def test_a_policy_that_learns_is_not_compiled_again(imagine) -> None:
     policy, rollouts = policy_of(1), Rollouts(imagine(WORLDS), compiled=True)
     rollouts.rollout(policy, None, STEPS, 21)
-    unit = rollouts._acting
+    unit = rollouts.acting
     with torch.no_grad(), torch.compiler.set_stance("fail_on_recompile"):
         for weight in policy.parameters():
             weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
         ours = rollouts.rollout(policy, None, STEPS, 21).actions.clone()
-    assert rollouts._acting is unit
+    assert rollouts.acting is unit
     eager = Rollouts(imagine(WORLDS)).rollout(policy, None, STEPS, 21)
     torch.testing.assert_close(ours, eager.actions, atol=5e-3, rtol=0)
 

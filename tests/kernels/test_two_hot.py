@@ -198,3 +198,18 @@ def test_it_compiles_whole_and_exports() -> None:
 def test_bad_input_is_named(call, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_the_reference_can_stand_in_for_an_implementation_that_is_not_there(monkeypatch) -> None:
+    from w4rl_kernels.select import select
+    from w4rl_kernels.two_hot import operators
+
+    torch.manual_seed(3)
+    x, table = torch.rand(5, 2) * 2.4 - 1.2, torch.randn(2, 7, 4)
+    bounds = torch.full((2,), -1.0), torch.full((2,), 1.0)
+    tensors = [each.clone().requires_grad_() for each in (x, table)]
+    wanted = torch.autograd.grad(reference.embed(*tensors, *bounds).square().sum(), tensors)
+    monkeypatch.setattr(operators, "CPU", select("two_hot.embed", operators.ON_CPU, "reference"))
+    given = torch.autograd.grad(embed(*tensors, low=-1.0, high=1.0).square().sum(), tensors)
+    for ours, theirs in zip(given, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs)

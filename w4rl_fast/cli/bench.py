@@ -1,32 +1,47 @@
 """`w4rl bench`."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from w4rl_fast.cli.words import command_line
 
+THREADS = click.option("--threads", type=int, help="Threads of torch and of the engines.  [default: physical cores]")
+JSON = click.option("--json", "as_json", is_flag=True)
+COMPARE = click.option(
+    "--compare", "before", type=click.Path(path_type=Path), is_flag=False, flag_value="",
+    help="Put this beside what an earlier call wrote on the same machine: a JSON file, or the last result.",
+)  # fmt: skip
+RUN = click.argument("run", type=click.Path(path_type=Path))
+
 
 @click.group()
 def bench() -> None:
-    """Measure a run on this machine, each figure beside the truth of what was timed."""
+    """Measure on this machine, each figure beside the truth of what was timed."""
 
 
 @bench.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@RUN
 @click.option("--worlds", type=int, default=64, show_default=True)
 @click.option(
     "--steps", default="3,1", show_default=True, help="Denoising steps of the teacher; students have their own."
 )
 @click.option("--samples", type=int, default=5, show_default=True, help="Rollouts of each case.")
 @click.option("--slice", "slice_size", type=int, default=32, show_default=True, help="Worlds in one call of an engine.")
-@click.option("--threads", type=int, help="Threads of torch and of the engines.  [default: physical cores]")
-@click.option("--json", "as_json", is_flag=True)
+@click.option(
+    "--engine", default="all", show_default=True,
+    help="One by its name, `all`, or `auto`: find the fastest that is proven here, and let RUN imagine by it.",
+)  # fmt: skip
+@THREADS
+@COMPARE
+@JSON
 @click.pass_context
 def rollout(
-    ctx: click.Context, run: Path, worlds: int, steps: str, samples: int, slice_size: int, threads: int | None,
-    as_json: bool,
+    ctx: click.Context, run: Path, worlds: int, steps: str, samples: int, slice_size: int, engine: str,
+    threads: int | None, before: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Imagined frames a second of RUN: the published loop, eager torch, and every engine that `w4rl export` built.
 
@@ -34,15 +49,105 @@ def rollout(
     """
     import torch
 
-    from w4rl_fast.cli.export import sizes
-    from w4rl_fast.distill.throughput import ThroughputConfig, measure_rollouts
-    from w4rl_fast.report.throughput import in_words, write_throughput_report
+    from w4rl_fast.cli.export import known_engine, sizes
+    from w4rl_fast.report.rollouts import SUMMARY, in_words, write_throughput_report
+    from w4rl_fast.speed.rollouts import AUTO, ThroughputConfig, measure_rollouts, remember_fastest
     from w4rl_kernels.threads import physical_cores
 
     torch.set_num_threads(threads or physical_cores())
-    config = ThroughputConfig(worlds=worlds, steps=sizes(steps, "--steps"), samples=samples, slice_size=slice_size)
+    then = earlier(before, run / SUMMARY)
+    config = ThroughputConfig(
+        worlds=worlds, steps=sizes(steps, "--steps"), samples=samples, slice_size=slice_size,
+        engine=known_engine(engine, ("all", "auto")),
+    )  # fmt: skip
     rows, peak = measure_rollouts(run, config)
-    summary = write_throughput_report(run, rows, peak, command_line(ctx))
-    click.echo(json.dumps(summary) if as_json else in_words(rows, run))
-    for name, why in summary["not_timed"].items():
+    choice = remember_fastest(run, rows) if engine == AUTO else None
+    summary = write_throughput_report(run, rows, peak, config, command_line(ctx))
+    if choice is not None:
+        summary["remembered"] = choice.name
+    key = ("world", "engine", "precision", "steps", "worlds")
+    say(summary, in_words(rows, run), as_json, then, key, "frames_per_s")
+    if choice is not None:
+        click.echo(f"{run} imagines by {choice.name} from now on, in slices of {slice_size}", err=as_json)
+
+
+@bench.command()
+@RUN
+@click.option("--samples", type=int, default=50, show_default=True, help="Calls of each engine.")
+@THREADS
+@COMPARE
+@JSON
+@click.pass_context
+def engines(
+    ctx: click.Context, run: Path, samples: int, threads: int | None, before: Path | None, as_json: bool
+) -> None:
+    """What a call of every engine of RUN takes, beside eager torch: of the world, the policy and the classifier.
+
+    In one process and in turns; errors are measured again on the engine that was timed. Writes RUN/engines.html.
+    """
+    import torch
+
+    from w4rl_fast.errors import UserError
+    from w4rl_fast.report.engine_times import SUMMARY, in_words, write_engines_report
+    from w4rl_fast.speed.engines import measure_engines
+    from w4rl_kernels.threads import physical_cores
+
+    torch.set_num_threads(threads or physical_cores())
+    then = earlier(before, run / SUMMARY)
+    rows, refused = measure_engines(run, samples=samples)
+    if not rows:
+        raise UserError(f"{run}", rule="it has no engines", remedy=f"Build some by `w4rl export {run}`")
+    summary = write_engines_report(run, rows, refused, command_line(ctx))
+    say(summary, in_words(rows, run), as_json, then, ("part", "engine", "precision", "batch"), "rows_per_s")
+
+
+@bench.command()
+@click.option("--samples", type=int, default=20, show_default=True, help="Calls of each implementation.")
+@click.option("--threads", type=int, default=1, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path(), help="Where kernels.html and .json go.  [here]")
+@COMPARE
+@JSON
+@click.pass_context
+def kernels(ctx: click.Context, samples: int, threads: int, out: Path, before: Path | None, as_json: bool) -> None:
+    """Every operation of w4rl_kernels beside its reference and the fastest form of it in torch.
+
+    Wrong numbers are an error, not a speed. Writes kernels.html and kernels.json.
+    """
+    from w4rl_fast.measure import roofline
+    from w4rl_fast.report.kernels import SUMMARY, in_words, write_kernels_report
+    from w4rl_fast.speed.kernels import measure_kernels
+
+    then = earlier(before, out / SUMMARY)
+    peak = roofline(threads)
+    rows = measure_kernels(samples, threads, peak=peak)
+    summary = write_kernels_report(out, rows, peak, command_line(ctx))
+    words = f"{in_words(rows)}\n{summary['page']}"
+    say(summary, words, as_json, then, ("op", "implementation", "dtype"), "gb_per_s")
+
+
+def earlier(path: Path | None, last: Path) -> Mapping[str, Any] | None:
+    """What is compared with, read before it is written again."""
+    from w4rl_fast.measure import environment_card
+    from w4rl_fast.speed.stored import read_before
+
+    if path is None:
+        return None
+    return read_before(last if path == Path() else path, environment_card())
+
+
+def say(
+    summary: Mapping[str, Any], words: str, as_json: bool, then: Mapping[str, Any] | None, key: Sequence[str],
+    speed: str,
+) -> None:  # fmt: skip
+    """The figures as a table or as JSON, what was not timed, and then and now."""
+    from w4rl_fast.speed.stored import changes, in_words, other_versions
+
+    for name, why in summary.get("not_timed", {}).items():
         click.echo(f"not timed: {name}: {why}", err=True)
+    if then is None:
+        click.echo(json.dumps(summary) if as_json else words)
+        return
+    found = changes(then["rows"], summary["rows"], key, speed)
+    table = [{"case": each.case, "before": each.before, "now": each.now, "ratio": each.ratio} for each in found]
+    versions = other_versions(then["environment"], summary["environment"])
+    click.echo(json.dumps({**summary, "compared": table}) if as_json else f"{words}\n\n{in_words(found, versions)}")

@@ -77,13 +77,21 @@ def sizes(batch: str, option: str = "--batch") -> tuple[int, ...]:
         raise click.BadParameter(f"{batch!r}: whole numbers, such as 1,64,256", param_hint=option) from None
 
 
+def known_engine(engine: str, words: tuple[str, ...]) -> str:
+    """The name of a backend or one of these words; of any other it is said what there is, and what works here."""
+    from w4rl_engines.registry import BACKENDS, available
+
+    if engine not in (*words, *BACKENDS):
+        there = "; ".join(f"{name} ({why or 'ready'})" for name, why in available().items())
+        raise click.BadParameter(f"{engine!r}: there are {', '.join(words)}, {there}", param_hint="--engine")
+    return engine
+
+
 def chosen(engine: str, precision: str) -> list[tuple[str, str]]:
     """Backends and precisions; of `all`, those that can be built here, and why the others cannot."""
     from w4rl_engines.registry import BACKENDS, backend, cannot_build
 
-    if engine not in ("all", *BACKENDS):
-        raise click.BadParameter(f"{engine!r}: there are all, {', '.join(BACKENDS)}", param_hint="--engine")
-    if engine != "all":
+    if known_engine(engine, ("all",)) != "all":
         known = backend(engine).precisions
         return [(engine, each) for each in (known if precision == "all" else [PRECISIONS[precision]])]
     pairs = []

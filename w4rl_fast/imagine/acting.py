@@ -5,6 +5,8 @@ pixels.
 """
 
 import math
+from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -44,18 +46,27 @@ class ActingStep(nn.Module):
         return *self.step(frames, proprio, taken, anchor, scene, noise), drawn, log_probs
 
 
-class CompiledActing:
-    """An acting step compiled whole, and the imagination that it leads on; the policy may learn between two calls."""
+Unit = Callable[..., tuple[Tensor, ...]]
+"""Runs an acting step: that module, compiled, or an engine of it."""
 
-    def __init__(self, policy: GaussianPolicy, imagination: Imagination) -> None:
+
+class Acting:
+    """A unit of a policy and a world step, and the imagination that it leads on."""
+
+    def __init__(self, policy: GaussianPolicy, imagination: Imagination, unit: Unit) -> None:
+        self.policy, self.imagination, self.unit = policy, imagination, unit
+
+    @classmethod
+    def compiled(cls, policy: GaussianPolicy, imagination: Imagination) -> Self:
+        """An acting step compiled whole; the policy may learn between two calls."""
         if imagination.engine not in ("eager", "compiled"):
             raise UserError(
                 f"a compiled policy beside the engine {imagination.engine}",
                 rule="policy and world step are one unit only where torch.compile sees both",
                 remedy="Imagine with engine='eager', or leave compiled=True away",
             )
-        self.policy, self.imagination = policy, imagination
-        self.unit = torch.compile(ActingStep(policy, imagination.module), fullgraph=True, dynamic=False)
+        unit = torch.compile(ActingStep(policy, imagination.module), fullgraph=True, dynamic=False)
+        return cls(policy, imagination, unit)
 
     @torch.no_grad()
     def advance(self, actions: Tensor, log_probs: Tensor) -> Outcome:

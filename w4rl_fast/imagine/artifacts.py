@@ -1,20 +1,29 @@
 """The engines of a run: where they lie, and which one its imagination takes."""
 
+import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import torch
 
+from w4rl_engines.artifact import read
 from w4rl_engines.choice import fastest
+from w4rl_engines.errors import EngineError
 from w4rl_engines.fingerprint import fingerprint
 from w4rl_engines.load import load
+from w4rl_fast.config import from_json_dict
+from w4rl_fast.files import publish, read_json
+from w4rl_fast.imagine.acting import ActingStep, Unit
 from w4rl_fast.imagine.engine import Engine
 from w4rl_fast.imagine.step import WorldStep
+from w4rl_fast.measure import cpu_model
+from w4rl_fast.policy.gaussian import GaussianPolicy
 from w4rl_fast.reward.model import RewardModel
 from w4rl_fast.world.model import WorldModel
 
-FOLDER = "engines"
+FOLDER, CHOSEN, EAGER = "engines", "chosen.json", "eager"
 RATIO = "eager_time"
 """What eager torch took beside an engine when that was built, as a share of the engine's time."""
 
@@ -47,19 +56,75 @@ def load_engine(
     return cast(Engine, load(folder, batch=batch, threads=torch.get_num_threads(), expected=expected))
 
 
+def load_acting(
+    folder: Path, policy: GaussianPolicy, world: WorldModel, reward: RewardModel, batch: int, *,
+    sampling_steps: int | None = None,
+) -> Unit:  # fmt: skip
+    """The engine of a world step with a policy in it; refused unless it is of exactly these weights and steps."""
+    expected = fingerprint(ActingStep(policy, WorldStep(world, reward, sampling_steps=sampling_steps)))
+    return load(folder, batch=batch, threads=torch.get_num_threads(), expected=expected)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remembered:
+    """What whole rollouts showed to be fastest: the name of an artifact, or "eager"; and where that holds."""
+
+    name: str
+    frames_per_s: float
+    weights: str
+    settings: str
+    slice_size: int
+    threads: int
+    processor: str
+
+    @classmethod
+    def of(
+        cls, name: str, frames_per_s: float, world: WorldModel, reward: RewardModel, batch: int, *,
+        sampling_steps: int | None = None,
+    ) -> "Remembered":  # fmt: skip
+        print_ = fingerprint(WorldStep(world, reward, sampling_steps=sampling_steps))
+        return cls(
+            name=name, frames_per_s=frames_per_s, weights=print_.weights, settings=print_.settings, slice_size=batch,
+            threads=torch.get_num_threads(), processor=cpu_model(),
+        )  # fmt: skip
+
+    def holds_for(self, other: "Remembered") -> bool:
+        return dataclasses.replace(other, name=self.name, frames_per_s=self.frames_per_s) == self
+
+
+def remember(run: Path, choice: Remembered) -> None:
+    """Let the imagination of a run take this engine from now on, where and while that holds."""
+    (run / FOLDER).mkdir(exist_ok=True)
+    publish(run / FOLDER / CHOSEN, json.dumps(dataclasses.asdict(choice), indent=1).encode())
+
+
+def remembered(run: Path) -> Remembered | None:
+    path = run / FOLDER / CHOSEN
+    return from_json_dict(Remembered, read_json(path)) if path.exists() else None
+
+
 @torch.no_grad()
 def choose(
     run: Path, world: WorldModel, reward: RewardModel, batch: int, *, sampling_steps: int | None = None
 ) -> Chosen:
-    """The fastest artifact of the world step that was proven for exactly these weights, where it beats eager torch."""
+    """The fastest artifact of the world step that was proven for exactly these weights, where it beats eager torch.
+
+    What whole rollouts showed here (`remember`) goes before what the artifacts say of a call.
+    """
     folders = artifacts(run, "world")
     if not folders:
-        return Chosen(engine=None, name="eager", passed_over={})
+        return Chosen(engine=None, name=EAGER, passed_over={})
+    now = Remembered.of("", 0.0, world, reward, batch, sampling_steps=sampling_steps)
+    before = remembered(run)
+    if before and before.holds_for(now):
+        found = taken_before(run, before, world, reward, batch, sampling_steps=sampling_steps)
+        if found is not None:
+            return found
     expected = fingerprint(WorldStep(world, reward, sampling_steps=sampling_steps))
-    choice = fastest(folders, batch, expected=expected)
+    choice = fastest(folders, batch, expected=expected, threads=torch.get_num_threads())
     over = {folder.name: why for folder, why in choice.passed_over.items()}
     if choice.artifact is None:
-        return Chosen(engine=None, name="eager", passed_over=over)
+        return Chosen(engine=None, name=EAGER, passed_over=over)
     folder, (_, blob) = choice.artifact.folder, choice.artifact.blob(batch)
     ratio = blob.examined.get(RATIO)
     if ratio is None or ratio <= 1:
@@ -68,6 +133,25 @@ def choose(
             if ratio is None
             else f"eager torch takes {ratio:.2f} of its time here"
         )
-        return Chosen(engine=None, name="eager", passed_over=over)
+        return Chosen(engine=None, name=EAGER, passed_over=over)
     engine = load_engine(folder, world, reward, batch, sampling_steps=sampling_steps)
-    return Chosen(engine=engine, name=folder.name, passed_over={**over, "eager": f"it takes {ratio:.2f} times as long"})
+    return Chosen(engine=engine, name=folder.name, passed_over={**over, EAGER: f"it takes {ratio:.2f} times as long"})
+
+
+def taken_before(
+    run: Path, before: Remembered, world: WorldModel, reward: RewardModel, batch: int, *, sampling_steps: int | None
+) -> Chosen | None:
+    """The engine that was remembered; None if it is not there any more, or not proven."""
+    over = {folder.name: f"in whole rollouts {before.name} is faster" for folder in artifacts(run, "world")}
+    if before.name == EAGER:
+        return Chosen(engine=None, name=EAGER, passed_over=over)
+    folder = run / FOLDER / Path(before.name).name
+    try:
+        _, blob = read(folder).blob(batch)
+        if not blob.parity.passed:
+            return None
+        engine = load_engine(folder, world, reward, batch, sampling_steps=sampling_steps)
+    except EngineError:
+        return None
+    over.pop(folder.name)
+    return Chosen(engine=engine, name=folder.name, passed_over={**over, EAGER: "in whole rollouts it is slower"})

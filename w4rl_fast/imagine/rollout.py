@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from w4rl_fast.errors import UserError
-from w4rl_fast.imagine.acting import CompiledActing, draw
+from w4rl_fast.imagine.acting import Acting, draw
 from w4rl_fast.imagine.engine import Imagination, Outcome
 from w4rl_fast.policy.gaussian import GaussianPolicy
 
@@ -45,13 +45,13 @@ class Rollout:
 class Rollouts:
     """Rollouts of a policy in an imagination; storage is allocated once for each length and used again.
 
-    `compiled` makes one unit of policy, world step and classifier, which torch.compile takes whole. The policy then
-    sees a slice of worlds at a time, so that a rollout equals the eager one but for rounding.
+    `compiled` makes one unit of policy, world step and classifier, which torch.compile takes whole; `acting` is such a
+    unit that was made before, for one policy as it is. The policy then sees a slice of worlds at a time, so that a
+    rollout equals the eager one but for rounding.
     """
 
-    def __init__(self, imagination: Imagination, *, compiled: bool = False) -> None:
-        self.imagination, self.compiled = imagination, compiled
-        self._acting: CompiledActing | None = None
+    def __init__(self, imagination: Imagination, *, compiled: bool = False, acting: Acting | None = None) -> None:
+        self.imagination, self.compiled, self.acting = imagination, compiled, acting
         self._storage: dict[tuple[int, int], tuple[Rollout, _Sight]] = {}
 
     @torch.no_grad()
@@ -65,12 +65,12 @@ class Rollouts:
         out, sight = self._allocate(policy.config.history, steps)
         imagination.reset(seed)
         for t in range(steps):
-            seen = sight.look(imagination)
+            sight.turn_to(imagination)
             out.frames[t].copy_(sight.frames.movedim(2, -1))
             out.proprio[t].copy_(sight.proprio)
             if value is not None:
-                out.values[t].copy_(value(*seen))
-            outcome = self._advance(policy, seen, out, t)
+                out.values[t].copy_(value(*sight.seen()))
+            outcome = self._advance(policy, sight, out, t)
             if value is not None:
                 out.final_values[t].copy_(value(*sight.look(imagination)))
             imagination.restart(outcome.terminated | outcome.truncated)
@@ -80,17 +80,23 @@ class Rollouts:
             out.last_values.copy_(value(*sight.look(imagination)))
         return out
 
-    def _advance(self, policy: GaussianPolicy, seen: tuple[Tensor, Tensor], out: Rollout, t: int) -> Outcome:
+    def _advance(self, policy: GaussianPolicy, sight: "_Sight", out: Rollout, t: int) -> Outcome:
         """Draw the actions of row t, each world's from its own noise, with their log-probabilities, and take them."""
-        if not self.compiled:
-            mean, std = policy(*seen)
+        if self.compiled and (self.acting is None or self.acting.policy is not policy):
+            self.acting = Acting.compiled(policy, self.imagination)
+        if self.acting is None:
+            mean, std = policy(*sight.seen())
             actions, log_probs = draw(mean, std, self.imagination.action_noise(out.actions[t]))
             out.actions[t].copy_(actions)
             out.log_probs[t].copy_(log_probs)
             return self.imagination.advance(actions)
-        if self._acting is None or self._acting.policy is not policy:
-            self._acting = CompiledActing(policy, self.imagination)
-        return self._acting.advance(out.actions[t], out.log_probs[t])
+        if self.acting.policy is not policy:
+            raise UserError(
+                "another policy",
+                rule="the engine of these rollouts has a policy built into it",
+                remedy="Give that policy, or make rollouts without acting=...",
+            )
+        return self.acting.advance(out.actions[t], out.log_probs[t])
 
     def _allocate(self, history: int, steps: int) -> "tuple[Rollout, _Sight]":
         if (history, steps) not in self._storage:
@@ -111,12 +117,23 @@ class _Sight:
         self.frames = torch.zeros(shape, dtype=torch.uint8, device=device)
         self.floats = torch.zeros(shape, device=device)
         self.proprio = torch.zeros(count, history, of.proprio_dim, device=device)
+        self.ready = False
 
-    def look(self, imagination: Imagination) -> tuple[Tensor, Tensor]:
+    def turn_to(self, imagination: Imagination) -> None:
         past, count = imagination.past, imagination.num_worlds
         past.unroll(past.frames[:count], self.frames)
         past.unroll(past.proprio[:count], self.proprio)
-        return self.floats.copy_(self.frames).div_(127.5).sub_(1), self.proprio
+        self.ready = False
+
+    def seen(self) -> tuple[Tensor, Tensor]:
+        if not self.ready:
+            self.floats.copy_(self.frames).div_(127.5).sub_(1)
+            self.ready = True
+        return self.floats, self.proprio
+
+    def look(self, imagination: Imagination) -> tuple[Tensor, Tensor]:
+        self.turn_to(imagination)
+        return self.seen()
 
 
 def allocate(imagination: Imagination, history: int, steps: int) -> Rollout:

@@ -93,6 +93,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<div class='wide'><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
+def bars(head: str, unit: str, entries: Sequence[tuple[str, float, bool]], form: str = ",.0f") -> str:
+    """One bar for each (name, value, whether it counts), as long as its value; those that do not count are pale."""
+    most = max(value for _, value, _ in entries)
+    lines = [
+        f"<tr><td>{escape(name)}</td><td style='width:60%'><div style='height:.8rem;border-radius:.2rem;"
+        f"background:var(--c0);opacity:{1 if counts else 0.35};width:{value / most:.1%}'>"
+        f"</div></td><td>{value:{form}}</td></tr>"
+        for name, value, counts in entries
+    ]
+    top = f"<thead><tr><th>{escape(head)}</th><th></th><th>{escape(unit)}</th></tr></thead>"
+    return f"<div class='wide'><table style='width:100%'>{top}<tbody>{''.join(lines)}</tbody></table></div>"
+
+
 def row(*bodies: str) -> str:
     """Charts side by side where the page is wide enough."""
     return f"<div class='row'>{''.join(bodies)}</div>"

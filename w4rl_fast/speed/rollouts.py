@@ -4,20 +4,24 @@ Everything runs in one process on the same weights, in turns, each result beside
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from w4rl_engines.artifact import read
 from w4rl_engines.errors import EngineError
+from w4rl_engines.manifest import Blob
 from w4rl_engines.parity import Error, compare
 from w4rl_fast.distill.choice import is_fit
 from w4rl_fast.distill.cost import gflop
 from w4rl_fast.distill.folder import students_of
-from w4rl_fast.imagine.artifacts import artifacts, load_engine
+from w4rl_fast.errors import UserError
+from w4rl_fast.imagine.acting import Acting
+from w4rl_fast.imagine.artifacts import EAGER, Remembered, artifacts, load_acting, load_engine, remember
 from w4rl_fast.imagine.baseline import STEPS, Baseline
 from w4rl_fast.imagine.engine import Engine, Imagination
 from w4rl_fast.imagine.export import exportable
@@ -28,12 +32,16 @@ from w4rl_fast.measure import Timing, peak_memory_bytes, roofline, time_blocks
 from w4rl_fast.world.model import Context
 
 BASELINE, TEACHER = "baseline", "teacher"
+ALL, AUTO = "all", "auto"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ThroughputConfig:
     """`worlds` at once for `horizon` steps (None: the task's), each case `samples` times; the teacher is drawn in every
     number of `steps`, students in their own.
+
+    `engine` is the name of one, `all`, or `auto`: only what an imagination of the run could take, so that the fastest
+    of it can be remembered.
     """
 
     worlds: int = 64
@@ -41,6 +49,7 @@ class ThroughputConfig:
     steps: tuple[int, ...] = (3, 1)
     samples: int = 5
     slice_size: int = 32
+    engine: str = ALL
 
     def __post_init__(self) -> None:
         if min(self.worlds, self.samples, self.slice_size, *self.steps) < 1:
@@ -71,22 +80,26 @@ class Row:
     peak_memory_mb: float
     first_s: float
     timing: Timing
+    artifact: str | None = None
     shares: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """What is timed: a rollout of `steps`, and what is known of it."""
+    """What is timed, and what is known of it: `run` is a rollout, `stepping` the object and the name of the attribute
+    that is called for each slice of it, and `artifact` the name of what was exported.
+    """
 
     world: str
     engine: str
     precision: str
     steps: int
     run: Callable[[], object]
-    imagination: Imagination | None
     parity_p99: float | None
     fit: bool
     gflop: float
+    stepping: tuple[Any, str] | None = None
+    artifact: str | None = None
 
 
 @torch.no_grad()
@@ -95,6 +108,13 @@ def measure_rollouts(run: Path, config: ThroughputConfig) -> tuple[list[Row], di
     loaded = LoadedRun(run)
     horizon = config.horizon or loaded.task.horizon
     cases = list(cases_of(loaded, config, horizon))
+    if len(cases) == 1:
+        why = "; ".join(refusals(run, {TEACHER: set(config.steps)}, config).values())
+        raise UserError(
+            f"engine {config.engine}",
+            rule=why or f"{run} has none of it",
+            remedy=f"Build it by `w4rl export {run} --engine {config.engine} --batch {config.slice_size}`",
+        )
     first, peaks = [], []
     for case in cases:
         started = time.perf_counter()
@@ -124,6 +144,7 @@ def measure_rollouts(run: Path, config: ThroughputConfig) -> tuple[list[Row], di
             peak_memory_mb=memory,
             first_s=began,
             timing=timing,
+            artifact=case.artifact,
             shares=share,
         )
         for case, timing, memory, began, share in zip(cases, timings, peaks, first, shares, strict=True)
@@ -139,12 +160,13 @@ def cases_of(run: LoadedRun, config: ThroughputConfig, horizon: int) -> Iterator
     """The baseline first; then the teacher in every number of steps, and each student, eagerly and by every engine."""
     baseline = Baseline(run, config.worlds, horizon)
     yield Case(
-        world=TEACHER, engine=BASELINE, precision="float32", steps=STEPS, run=baseline.rollout, imagination=None,
-        parity_p99=None, fit=True, gflop=frame_gflop(run, STEPS),
+        world=TEACHER, engine=BASELINE, precision="float32", steps=STEPS, run=baseline.rollout, parity_p99=None,
+        fit=True, gflop=frame_gflop(run, STEPS),
     )  # fmt: skip
-    for steps in config.steps:
+    own = run.world.config.sampling.steps
+    for steps in (own,) if config.engine == AUTO else config.steps:
         yield from cases_in(run, TEACHER, steps, run, config, horizon, fit=True)
-    for folder in students_of(run.path):
+    for folder in [] if config.engine == AUTO else students_of(run.path):
         inside = LoadedRun(folder)
         steps, fit = inside.world.config.sampling.steps, is_fit(run.path, folder)
         yield from cases_in(inside, folder.name, steps, run, config, horizon, fit=fit)
@@ -153,53 +175,138 @@ def cases_of(run: LoadedRun, config: ThroughputConfig, horizon: int) -> Iterator
 def cases_in(
     inside: LoadedRun, name: str, steps: int, run: LoadedRun, config: ThroughputConfig, horizon: int, *, fit: bool
 ) -> Iterator[Case]:
-    """One world in a number of steps: eagerly in both precisions, and by every engine that was exported for it."""
-    cost = frame_gflop(inside, steps)
+    """One world in a number of steps: eagerly in both precisions, and by every engine that was exported for it.
 
-    def case(label: str, precision: str, parity: float, engine: str | Engine, *, passed: bool = True) -> Case:
-        worlds = inside.imagination(
-            num_worlds=config.worlds, horizon=horizon, slice_size=config.slice_size, sampling_steps=steps,
-            engine=engine, precision="bfloat16" if precision == "bfloat16" and engine == "eager" else "float32",
-        )  # fmt: skip
-        rollouts = Rollouts(worlds)
-        return Case(
-            world=name, engine=label, precision=precision, steps=steps, imagination=worlds,
-            run=lambda: rollouts.rollout(run.policy, None, horizon, 0), parity_p99=parity, fit=fit and passed,
-            gflop=cost,
-        )  # fmt: skip
-
-    yield case("eager", "float32", 0.0, "eager")
-    narrow = narrow_error(inside, steps)
-    yield case("eager", "bfloat16", narrow.p99, "eager", passed=narrow.excess <= 1)
-    for folder in artifacts(inside.path, "world"):
+    Engines of the world step take the policy of the run beside them; others have it inside.
+    """
+    make = Maker(inside, name, steps, run, config, horizon, fit=fit)
+    if config.engine in (ALL, AUTO, EAGER):
+        yield make.case(EAGER, "float32", 0.0, EAGER)
+        narrow = narrow_error(inside, steps)
+        yield make.case(EAGER, "bfloat16", narrow.p99, EAGER, passed=narrow.excess <= 1)
+    for folder in [*artifacts(inside.path, "world"), *artifacts(inside.path, "acting")]:
+        if not is_asked(folder, config):
+            continue
         try:
-            engine = load_engine(folder, inside.world, inside.judge[0], config.slice_size, sampling_steps=steps)
+            yield make.exported(folder)
         except EngineError:  # `not_timed` says why
             continue
-        found = read(folder)
-        _, blob = found.blob(config.slice_size)
-        yield case(
-            found.identity.backend, found.identity.precision, blob.parity.outputs["frame"].p99, engine,
-            passed=blob.parity.passed,
+
+
+class Maker:
+    """Cases of one world in one number of steps."""
+
+    def __init__(
+        self, inside: LoadedRun, name: str, steps: int, run: LoadedRun, config: ThroughputConfig, horizon: int, *,
+        fit: bool,
+    ) -> None:  # fmt: skip
+        self.inside, self.name, self.steps, self.run, self.config = inside, name, steps, run, config
+        self.horizon, self.fit, self.cost = horizon, fit, frame_gflop(inside, steps)
+
+    def imagination(self, engine: str | Engine, precision: str) -> Imagination:
+        return self.inside.imagination(
+            num_worlds=self.config.worlds, horizon=self.horizon, slice_size=self.config.slice_size,
+            sampling_steps=self.steps, engine=engine, precision=precision,
+        )  # fmt: skip
+
+    def case(
+        self, label: str, precision: str, parity: float, engine: str | Engine, *, passed: bool = True,
+        artifact: str | None = None,
+    ) -> Case:  # fmt: skip
+        narrow = precision == "bfloat16" and engine == EAGER
+        worlds = self.imagination(engine, "bfloat16" if narrow else "float32")
+        return self._case(label, precision, parity, Rollouts(worlds), (worlds, "run"), passed, artifact)
+
+    def exported(self, folder: Path) -> Case:
+        """An artifact as a case; EngineError says why it is none."""
+        identity, blob = read(folder).identity, blob_of(folder, self.config.slice_size)
+        parity, passed = blob.parity.outputs["frame"].p99, blob.parity.passed
+        engine = engine_of(self.inside, self.run, folder, self.config.slice_size, self.steps)
+        if is_fused(folder):
+            worlds = self.imagination(EAGER, "float32")
+            acting = Acting(self.run.policy, worlds, engine)
+            label, rollouts = f"{identity.backend}, policy inside", Rollouts(worlds, acting=acting)
+            return self._case(label, identity.precision, parity, rollouts, (acting, "unit"), passed, folder.name)
+        return self.case(identity.backend, identity.precision, parity, engine, passed=passed, artifact=folder.name)
+
+    def _case(
+        self, label: str, precision: str, parity: float, rollouts: Rollouts, stepping: tuple[Any, str], passed: bool,
+        artifact: str | None,
+    ) -> Case:  # fmt: skip
+        return Case(
+            world=self.name, engine=label, precision=precision, steps=self.steps, parity_p99=parity,
+            run=lambda: rollouts.rollout(self.run.policy, None, self.horizon, 0), fit=self.fit and passed,
+            gflop=self.cost, stepping=stepping, artifact=artifact,
         )  # fmt: skip
 
 
-def not_timed(run: Path, rows: Sequence[Row]) -> dict[str, str]:
+def is_fused(folder: Path) -> bool:
+    return folder.name.startswith("acting-")
+
+
+def blob_of(folder: Path, batch: int) -> Blob:
+    return read(folder).blob(batch)[1]
+
+
+def engine_of(inside: LoadedRun, run: LoadedRun, folder: Path, batch: int, steps: int) -> Any:
+    """The engine of an artifact for these very weights, or EngineError."""
+    world, reward = inside.world, inside.judge[0]
+    if is_fused(folder):
+        return load_acting(folder, run.policy, world, reward, batch, sampling_steps=steps)
+    return load_engine(folder, world, reward, batch, sampling_steps=steps)
+
+
+def remember_fastest(run: Path, rows: Sequence[Row]) -> Remembered:
+    """Let the imagination of a run take what was the fastest proven way to run the world as it is drawn there."""
+    loaded = LoadedRun(run)
+    steps = loaded.world.config.sampling.steps
+    could = [
+        row for row in rows
+        if row.world == TEACHER and row.engine != BASELINE and row.steps == steps and row.fit_for_refinement
+        and not (row.artifact and row.artifact.startswith("acting-"))
+    ]  # fmt: skip
+    best = max(could, key=lambda row: row.frames_per_s)
+    choice = Remembered.of(best.artifact or EAGER, best.frames_per_s, loaded.world, loaded.judge[0], best.slice_size)
+    remember(run, choice)
+    return choice
+
+
+def not_timed(run: Path, rows: Sequence[Row], config: ThroughputConfig) -> dict[str, str]:
     """Every artifact of a run and of its students that is in no row, and why: it is never passed over in silence."""
+    steps: dict[str, set[int]] = {}
+    for row in rows:
+        steps.setdefault(row.world, set()).add(row.steps)
+    return refusals(run, steps, config)
+
+
+def refusals(run: Path, steps: Mapping[str, set[int]], config: ThroughputConfig) -> dict[str, str]:
+    """Why artifacts of the engine that is asked for cannot be timed in any of the steps of their world."""
     why: dict[str, str] = {}
+    loaded = LoadedRun(run)
     for name, folder in [(TEACHER, run), *((each.name, each) for each in students_of(run))]:
         inside = LoadedRun(folder)
-        steps = {row.steps for row in rows if row.world == name}
-        for artifact in artifacts(folder, "world"):
-            said = [refusal_of(inside, artifact, each, rows[0].slice_size) for each in sorted(steps)]
+        for artifact in [*artifacts(folder, "world"), *artifacts(folder, "acting")]:
+            if name not in steps or not is_asked(artifact, config):
+                continue
+            said = [refusal_of(inside, loaded, artifact, each, config.slice_size) for each in sorted(steps[name])]
             if all(said):
                 why[f"{name}, {artifact.name}"] = "; ".join(dict.fromkeys(each for each in said if each))
     return why
 
 
-def refusal_of(inside: LoadedRun, artifact: Path, steps: int, batch: int) -> str | None:
+def is_asked(artifact: Path, config: ThroughputConfig) -> bool:
+    """Whether an artifact is of the engine that is asked for; one that cannot be read is always told of."""
+    if config.engine == AUTO and is_fused(artifact):
+        return False
     try:
-        load_engine(artifact, inside.world, inside.judge[0], batch, sampling_steps=steps)
+        return config.engine in (ALL, AUTO, read(artifact).identity.backend)
+    except EngineError:
+        return True
+
+
+def refusal_of(inside: LoadedRun, run: LoadedRun, artifact: Path, steps: int, batch: int) -> str | None:
+    try:
+        engine_of(inside, run, artifact, batch, steps)
     except EngineError as error:
         return f"{error.value}: {error.rule}"
     return None
@@ -231,28 +338,26 @@ def shares_of(case: Case) -> dict[str, float]:
 
     An engine is one piece: of it only the whole step is known.
     """
-    worlds = case.imagination
-    if worlds is None:
+    if case.stepping is None:
         return {}
-    run, spent = worlds.run, {"step": 0.0}
-    timed = (
-        {"network": worlds.module.world.backbone, "classifier": worlds.module.reward} if run is worlds.module else {}
-    )
-    handles = [handle for name, part in timed.items() for handle in watch(part, name, spent)]
+    holder, name = case.stepping
+    run, spent = getattr(holder, name), {"step": 0.0}
+    timed = {"network": run.world.backbone, "classifier": run.reward} if isinstance(run, WorldStep) else {}
+    handles = [handle for part_name, part in timed.items() for handle in watch(part, part_name, spent)]
 
-    def step(*tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(*tensors: Tensor) -> tuple[Tensor, ...]:
         started = time.perf_counter()
-        out = run(*tensors)
+        out: tuple[Tensor, ...] = run(*tensors)
         spent["step"] += time.perf_counter() - started
         return out
 
-    worlds.run = step
+    setattr(holder, name, step)
     try:
         started = time.perf_counter()
         case.run()
         whole = time.perf_counter() - started
     finally:
-        worlds.run = run
+        setattr(holder, name, run)
         for handle in handles:
             handle.remove()
     inside = sum(spent.get(name, 0.0) for name in timed)

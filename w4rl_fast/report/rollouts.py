@@ -3,30 +3,31 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from w4rl_fast.distill.throughput import BASELINE, Row, not_timed
 from w4rl_fast.files import publish
 from w4rl_fast.measure import environment_card
 from w4rl_fast.report.figures import NOTHING, number
-from w4rl_fast.report.page import Figure, Section, environment, page, table
+from w4rl_fast.report.page import Figure, Section, bars, environment, page, table
+from w4rl_fast.speed.rollouts import BASELINE, Row, ThroughputConfig, not_timed
 
 PAGE, SUMMARY = "rollout.html", "rollout.json"
 HEAD = (
-    "case", "times the baseline", "p99 to median", "grey levels, p99", "fit", "GFLOP a frame", "of the GEMM peak",
-    "first rollout",
+    "case", "times the baseline", "p10", "p99 to median", "grey levels, p99", "fit", "GFLOP a frame",
+    "of the GEMM peak", "first rollout",
 )  # fmt: skip
 
 
-def write_throughput_report(run: Path, rows: Sequence[Row], peak: Mapping[str, float], command: str) -> dict[str, Any]:
+def write_throughput_report(
+    run: Path, rows: Sequence[Row], peak: Mapping[str, float], config: ThroughputConfig, command: str
+) -> dict[str, Any]:
     """Write the page and, last, the summary, which is returned."""
     card = environment_card()
     summary: dict[str, Any] = {
         "rows": [dataclasses.asdict(each) for each in rows],
         "roofline": dict(peak),
-        "not_timed": not_timed(run, rows),
+        "not_timed": not_timed(run, rows, config),
         "page": str(run / PAGE),
         "command": command,
         "environment": card,
@@ -46,27 +47,19 @@ def write_throughput_report(run: Path, rows: Sequence[Row], peak: Mapping[str, f
         "Grey levels are the errors of one step against eager float32, on held-out moments, when an engine was built."
         " The share of the peak is of a GEMM in the same precision, measured in the same run."
     )
+    drawn = [(name_of(each), each.frames_per_s, each.fit_for_refinement) for each in rows]
     sections = [
-        Section("By world, engine and steps", said, bars(rows) + table(HEAD, [cells(each) for each in rows])),
+        Section(
+            "By world, engine and steps",
+            said,
+            bars("case", "frames/s", drawn) + table(HEAD, [cells(each) for each in rows]),
+        ),
         Section("Where the time goes", "Shares of a rollout; an engine is one piece.", table(*shares(rows))),
         environment(card, command),
     ]
     publish(run / PAGE, page("How fast does it imagine?", text, figures, sections).encode())
     publish(run / SUMMARY, json.dumps(summary, indent=1, allow_nan=False).encode())
     return summary
-
-
-def bars(rows: Sequence[Row]) -> str:
-    """One bar a case, as long as it is fast; those that are not fit are pale."""
-    most = max(each.frames_per_s for each in rows)
-    lines = [
-        f"<tr><td>{escape(name_of(each))}</td><td style='width:60%'><div style='height:.8rem;border-radius:.2rem;"
-        f"background:var(--c0);opacity:{1 if each.fit_for_refinement else 0.35};width:{each.frames_per_s / most:.1%}'>"
-        f"</div></td><td>{each.frames_per_s:,.0f}</td></tr>"
-        for each in rows
-    ]
-    head = "<thead><tr><th>case</th><th></th><th>frames/s</th></tr></thead>"
-    return f"<div class='wide'><table style='width:100%'>{head}<tbody>{''.join(lines)}</tbody></table></div>"
 
 
 def name_of(each: Row) -> str:
@@ -77,9 +70,10 @@ def name_of(each: Row) -> str:
 
 def cells(each: Row) -> list[str]:
     return [
-        name_of(each), f"{each.ratio_to_baseline:.2f}x", f"{each.timing.p99_s / each.timing.median_s:.2f}",
-        number(each.parity_p99, 2), "yes" if each.fit_for_refinement else "no", f"{each.gflop_per_frame:.3f}",
-        f"{each.share_of_peak:.0%}", f"{each.first_s:.1f} s",
+        name_of(each), f"{each.ratio_to_baseline:.2f}x", f"{each.timing.p10_s:.2f} s",
+        f"{each.timing.p99_s / each.timing.median_s:.2f}", number(each.parity_p99, 2),
+        "yes" if each.fit_for_refinement else "no", f"{each.gflop_per_frame:.3f}", f"{each.share_of_peak:.0%}",
+        f"{each.first_s:.1f} s",
     ]  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""How fast a run is here, each figure beside the truth of what was timed."""
