@@ -18,10 +18,11 @@ from w4rl_fast.data import Store, WindowConfig, Windows
 from w4rl_fast.data.check import check_store
 from w4rl_fast.data.collect import CollectConfig, collect
 from w4rl_fast.distill import DistillConfig, distill_run
-from w4rl_fast.distill.choice import fastest_fit
+from w4rl_fast.distill.choice import fastest_fit, student_folder
 from w4rl_fast.distill.compare import CompareConfig, compare
 from w4rl_fast.errors import UserError
 from w4rl_fast.files import publish, read_json
+from w4rl_fast.imagine.export import export_fastest
 from w4rl_fast.imagine.guards import Exploited
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.policy import GaussianPolicy, PolicyConfig, policy_actor, policy_digest
@@ -119,6 +120,7 @@ class Quickstart:
             "classifier": self.classifier,
             "audit": self.audit,
             **({"student": self.student} if self.share >= TEACHING else {}),
+            "engine": self.engine,
             "refine": self.refine,
             **again,
             "prove": self.prove,
@@ -239,6 +241,11 @@ class Quickstart:
         if why := rows[STUDENT].why:
             return f"{said}; not fit: {'; '.join(why)}"
         return f"{said}; fit, and {'imagined in' if fastest_fit(self.out) else 'no better'}"
+
+    def engine(self) -> str:
+        """What imagines in the refinement."""
+        student = fastest_fit(self.out)
+        return export_fastest(LoadedRun(student_folder(self.out, student) if student else self.out))
 
     def refine(self) -> str:
         config = dataclasses.replace(self.refinement(0), student=fastest_fit(self.out))

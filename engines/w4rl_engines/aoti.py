@@ -1,5 +1,6 @@
 """AOTInductor: the machine code of torch.compile in a file, ready in an instant, with no compiler and no dynamo."""
 
+import io
 import warnings
 from pathlib import Path
 
@@ -16,12 +17,13 @@ def unavailable() -> str | None:
 
 
 def build(job: Job, blob: Path) -> None:
-    program = exported(job)
+    program, buffer = exported(job), io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch._inductor.aoti_compile_and_package(
-            program, package_path=str(blob), inductor_configs={"freezing": True, "aot_inductor.debug_compile": False}
+            program, package_path=buffer, inductor_configs={"freezing": True, "aot_inductor.debug_compile": False}
         )
+    blob.write_bytes(buffer.getbuffer())
 
 
 def load(blob: Path, place: Place) -> Engine:

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import io
 import threading
 import warnings
 from collections.abc import Callable
@@ -47,11 +48,13 @@ def exported(job: Job) -> ExportedProgram:
 
 
 def save(program: ExportedProgram, blob: Path) -> None:
-    """Write a program without the inputs it was traced with."""
+    """Write a program without the inputs it was traced with; by way of memory, since torch dies of a full disk."""
     program.example_inputs = None
+    buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.export.save(program, blob)
+        torch.export.save(program, buffer)
+    blob.write_bytes(buffer.getbuffer())
 
 
 def read(blob: Path, device: torch.device) -> nn.Module:

@@ -7,15 +7,19 @@ import pytest
 import torch
 
 import w4rl_fast.fit as fit
+from w4rl_engines.build import BuildConfig
+from w4rl_engines.manifest import dumps, loads
 from w4rl_fast.config import load_config, override
 from w4rl_fast.data import Store
 from w4rl_fast.distill import DistillConfig, distill_run
 from w4rl_fast.distill.choice import fastest_fit
 from w4rl_fast.distill.student import with_steps
 from w4rl_fast.errors import UserError
+from w4rl_fast.imagine.artifacts import artifacts
+from w4rl_fast.imagine.export import export_one
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.quickstart import Quickstart, QuickstartConfig
-from w4rl_fast.refine.imagined import RefineConfig, world_behind
+from w4rl_fast.refine.imagined import RefineConfig, engine_before, world_behind
 from w4rl_fast.truth.gate import judged_digest, objection, require_passed, world_digest
 from w4rl_fast.world.checkpoint import load_world, save_world
 from w4rl_fast.world.model import WorldModel
@@ -190,13 +194,29 @@ def test_refinement_imagines_in_the_fastest_student_that_is_fit(run, store, teac
     assert "--compare" in refusal("refine", "ppo", run, *ONCE, "--world", "fast")
 
 
+def test_a_refinement_goes_on_by_what_it_began_with(run, cli) -> None:
+    assert cli("refine", "ppo", run, *ONCE).exit_code == 0
+    began = json.loads((run / "refined" / "engine.json").read_text())["engine"]
+    assert began == "eager"
+    export_one(LoadedRun(run), "world", BuildConfig(backend="eager", batches=(4,)))
+    (folder,) = artifacts(run, "world")
+    manifest = loads((folder / "manifest.json").read_bytes())
+    manifest.blobs[4].examined["eager_time"] = 2.0
+    (folder / "manifest.json").write_bytes(dumps(manifest))
+    assert LoadedRun(run).imagination(num_worlds=4, slice_size=4).engine == "EagerEngine"
+    again = cli("refine", "ppo", run, *ONCE)
+    assert again.exit_code == 0, again.output
+    assert engine_before(run / "refined") == "eager"
+    assert engine_before(run / "elsewhere") == "auto"
+
+
 def test_a_long_quickstart_makes_a_student_and_says_what_it_is_worth(run, store, monkeypatch) -> None:
     monkeypatch.setattr("w4rl_fast.quickstart.STUDENT_STEPS", 1)
     assert "student" not in Quickstart(run, QuickstartConfig(minutes=15)).stages
     job = Quickstart(run, QuickstartConfig(minutes=30, workers=1))
     job.data = store.path
     names = list(job.stages)
-    assert names[names.index("student") - 1 : names.index("student") + 2] == ["audit", "student", "refine"]
+    assert names[names.index("student") - 1 : names.index("student") + 3] == ["audit", "student", "engine", "refine"]
     said = job.student()
     assert "moving pixels" in said
     gate = json.loads((run / "students" / "own" / "gate.json").read_text())

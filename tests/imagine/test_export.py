@@ -7,11 +7,14 @@ import pytest
 import torch
 
 import w4rl_fast
+from w4rl_engines.artifact import read
 from w4rl_engines.build import BuildConfig
 from w4rl_engines.errors import EngineError
+from w4rl_engines.registry import unavailable
 from w4rl_fast.imagine import artifacts
 from w4rl_fast.imagine.artifacts import RATIO, choose
-from w4rl_fast.imagine.export import PARTS, export_one, exportable
+from w4rl_fast.imagine.engine import ImaginationConfig
+from w4rl_fast.imagine.export import PARTS, export_fastest, export_one, exportable
 from w4rl_fast.run import keep_store
 from w4rl_fast.world.checkpoint import save_world
 
@@ -158,6 +161,25 @@ def test_the_commands_export_list_and_refuse(loaded, cli, refusal) -> None:
     assert "eager has" in refusal("export", loaded.path, *few, "--engine", "eager", "--precision", "int8")
     assert cli("export", loaded.path, *few, "--engine", "nothing").exit_code == 2
     assert cli("export", loaded.path, "--batch", "many").exit_code == 2
+
+
+def test_the_quickstart_says_what_imagines(loaded, monkeypatch) -> None:
+    monkeypatch.setattr("w4rl_fast.imagine.export.cannot_build", lambda _: "not installed")
+    assert export_fastest(loaded) == "eager torch imagines; OpenVINO: not installed"
+    assert not artifacts.artifacts(loaded.path)
+
+
+@pytest.mark.skipif(unavailable("openvino") is not None, reason=f"{unavailable('openvino')}")
+def test_the_fastest_is_built_for_the_slices_of_an_imagination(loaded, monkeypatch) -> None:
+    assert "times as fast as eager torch" in export_fastest(loaded)
+    (folder,) = artifacts.artifacts(loaded.path, "world")
+    assert read(folder).batches == (ImaginationConfig().slice_size,)
+    with_ratio(loaded.path, 2.0)
+    assert loaded.imagination(num_worlds=3).engine == "OpenVinoEngine"
+    shutil.rmtree(folder)
+    monkeypatch.setattr("w4rl_engines.parity.Error.excess", property(lambda _: 2.0))
+    assert "eager torch imagines" in export_fastest(loaded)
+    assert not artifacts.artifacts(loaded.path)
 
 
 def test_what_is_out_of_tolerance_is_not_kept(loaded, monkeypatch) -> None:

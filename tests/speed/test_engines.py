@@ -1,6 +1,7 @@
 """Calls of engines beside eager torch: which there are, and that nothing else is ever timed in their place."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,10 +9,11 @@ from w4rl_engines.backends import backend_module
 from w4rl_engines.build import BuildConfig
 from w4rl_engines.eager import ModuleEngine
 from w4rl_engines.registry import unavailable
+from w4rl_fast.imagine.artifacts import Name, folder_of, rebuild_of
 from w4rl_fast.imagine.export import export_one
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.imagine.step import WorldStep
-from w4rl_fast.speed.engines import measure_engines, steps_of
+from w4rl_fast.speed.engines import measure_engines
 
 FEW = ("--samples", 2, "--threads", 1)
 
@@ -85,6 +87,20 @@ def test_a_backend_that_quietly_runs_as_eager_torch_is_never_timed(built, cli, m
     assert "fell back" in alone.output
 
 
-def test_steps_are_read_from_the_name() -> None:
-    assert steps_of("world-3-step-openvino-float32", "world") == 3
-    assert steps_of("policy-torch-tensorrt-float32", "policy") is None
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("world-3-step-openvino-bfloat16-fast", ("world", 3, "openvino", "bfloat16-fast")),
+        ("policy-torch-tensorrt-float32", ("policy", None, "torch-tensorrt", "float32")),
+        ("acting-1-step-tensorrt-rtx-bfloat16", ("acting", 1, "tensorrt-rtx", "bfloat16")),
+        ("reward-tensorrt-bfloat16", ("reward", None, "tensorrt", "bfloat16")),
+    ],
+)
+def test_a_name_says_what_it_is_and_how_to_build_it_again(name, said) -> None:
+    folder = Path("run") / "engines" / name
+    assert Name.of(folder) == said
+    part, steps, backend, precision = said
+    assert folder_of(Path("run"), part, backend, precision, steps) == folder
+    assert f"--part {part}" in rebuild_of(folder)
+    assert f"--engine {backend} " in rebuild_of(folder)
+    assert ("--steps" in rebuild_of(folder)) is (steps is not None)

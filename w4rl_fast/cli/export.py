@@ -9,15 +9,16 @@ import click
 if TYPE_CHECKING:
     from w4rl_fast.imagine.export import Part
 
+RTX = "tensorrt-rtx"
 FOLDER = click.Path(path_type=Path)
-PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "bf16-fast": "bfloat16-fast", "int8": "int8"}
+CHOICES = ("fp32", "bf16", "bf16-fast", "int8", "all")
 
 
 @click.command()
 @click.argument("run", type=FOLDER)
 @click.option("--engine", default="all", show_default=True, help="Its name, or `all` that can be built here.")
 @click.option("--batch", default="32", show_default=True, help="Sizes, such as 1,64,256: each is built on its own.")
-@click.option("--precision", type=click.Choice([*PRECISIONS, "all"]), default="all", show_default=True)
+@click.option("--precision", type=click.Choice(CHOICES), default="all", show_default=True)
 @click.option("--part", type=click.Choice(["world", "policy", "reward", "acting"]), default="world", show_default=True)
 @click.option("--steps", type=click.IntRange(1), help="Denoising steps of the world.  [default: its own]")
 @click.option("--target", help="GPUs that need not be here, such as sm89,sm120 (tensorrt-rtx).")
@@ -47,8 +48,8 @@ def export(
     loaded, batches = w4rl_fast.load(run), sizes(batch)
     configs = [
         BuildConfig(
-            backend=name, precision=precise, batches=batches, targets=tuple(target.split(",")) if target else (),
-            accept=accept, threads=threads,
+            backend=name, precision=precise, batches=batches, accept=accept, threads=threads,
+            targets=tuple(target.split(",")) if target and (name == RTX or engine != "all") else (),
         )
         for name, precise in chosen(engine, precision)
     ]  # fmt: skip
@@ -90,6 +91,7 @@ def known_engine(engine: str, words: tuple[str, ...]) -> str:
 def chosen(engine: str, precision: str) -> list[tuple[str, str]]:
     """Backends and precisions; of `all`, those that can be built here, and why the others cannot."""
     from w4rl_engines.registry import BACKENDS, backend, cannot_build
+    from w4rl_fast.imagine.artifacts import PRECISIONS
 
     if known_engine(engine, ("all",)) != "all":
         known = backend(engine).precisions

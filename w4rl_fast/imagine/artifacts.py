@@ -4,7 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 
@@ -13,6 +13,7 @@ from w4rl_engines.choice import fastest
 from w4rl_engines.errors import EngineError
 from w4rl_engines.fingerprint import fingerprint
 from w4rl_engines.load import load
+from w4rl_engines.registry import BACKENDS
 from w4rl_fast.config import from_json_dict
 from w4rl_fast.files import publish, read_json
 from w4rl_fast.imagine.acting import ActingStep, Unit
@@ -24,6 +25,8 @@ from w4rl_fast.reward.model import RewardModel
 from w4rl_fast.world.model import WorldModel
 
 FOLDER, CHOSEN, EAGER = "engines", "chosen.json", "eager"
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "bf16-fast": "bfloat16-fast", "int8": "int8"}
+"""What a user types, and what it means."""
 RATIO = "eager_time"
 """What eager torch took beside an engine when that was built, as a share of the engine's time."""
 
@@ -43,6 +46,33 @@ def folder_of(run: Path, part: str, backend: str, precision: str, steps: int | N
     return run / FOLDER / f"{name}-{backend}-{precision}"
 
 
+class Name(NamedTuple):
+    """What the name of an artifact's folder says."""
+
+    part: str
+    steps: int | None
+    backend: str
+    precision: str
+
+    @classmethod
+    def of(cls, folder: Path) -> "Name":
+        part, _, rest = folder.name.partition("-")
+        steps, found, after = rest.partition("-step-")
+        drawn = int(steps) if found and steps.isdigit() else None
+        rest = rest if drawn is None else after
+        backend = max((name for name in BACKENDS if rest.startswith(f"{name}-")), key=len, default=rest)
+        return cls(part, drawn, backend, rest.removeprefix(f"{backend}-"))
+
+
+def rebuild_of(folder: Path) -> str:
+    """The command that builds an artifact again, with {batches} in place of its batch sizes."""
+    name = Name.of(folder)
+    short = next((short for short, long in PRECISIONS.items() if long == name.precision), name.precision)
+    steps = "" if name.steps is None else f" --steps {name.steps}"
+    what = f"--part {name.part}{steps} --engine {name.backend} --precision {short}"
+    return f"w4rl export {folder.parent.parent} {what} --batch {{batches}}"
+
+
 def artifacts(run: Path, part: str | None = None) -> list[Path]:
     """The folders of the artifacts of a run, or of one part of it."""
     return sorted(path.parent for path in run.glob(f"{FOLDER}/{part or '*'}-*/manifest.json"))
@@ -53,7 +83,8 @@ def load_engine(
 ) -> Engine:
     """The engine of an artifact; refused unless it is of exactly these weights and steps, and of this size."""
     expected = fingerprint(WorldStep(world, reward, sampling_steps=sampling_steps))
-    return cast(Engine, load(folder, batch=batch, threads=torch.get_num_threads(), expected=expected))
+    threads = torch.get_num_threads()
+    return cast(Engine, load(folder, batch=batch, threads=threads, expected=expected, rebuild=rebuild_of(folder)))
 
 
 def load_acting(
@@ -62,7 +93,8 @@ def load_acting(
 ) -> Unit:  # fmt: skip
     """The engine of a world step with a policy in it; refused unless it is of exactly these weights and steps."""
     expected = fingerprint(ActingStep(policy, WorldStep(world, reward, sampling_steps=sampling_steps)))
-    return load(folder, batch=batch, threads=torch.get_num_threads(), expected=expected)
+    threads = torch.get_num_threads()
+    return load(folder, batch=batch, threads=threads, expected=expected, rebuild=rebuild_of(folder))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

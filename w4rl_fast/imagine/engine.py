@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from w4rl_engines.machine import has_bfloat16
 from w4rl_fast.errors import UserError
 from w4rl_fast.imagine.memory import require_memory
 from w4rl_fast.imagine.past import Past
@@ -226,13 +227,6 @@ def dtype_of(precision: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     return torch.bfloat16 if has_bfloat16() else torch.float32
-
-
-def has_bfloat16() -> bool:
-    """Whether this CPU has instructions for products of bfloat16."""
-    tell = getattr(torch.cpu, "get_capabilities", None)
-    capabilities = tell() if tell else {}
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def engine_of(engine: str | Engine, module: WorldStep) -> tuple[str, Engine]:

@@ -1,6 +1,7 @@
 """Refine the policy of a run in the worlds that the run imagines."""
 
 import hashlib
+import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from w4rl_fast.config import load_config, save_config
 from w4rl_fast.data.windows import WindowConfig, Windows
 from w4rl_fast.distill.choice import student_folder
 from w4rl_fast.errors import UserError
+from w4rl_fast.files import publish, read_json
+from w4rl_fast.imagine.artifacts import EAGER
 from w4rl_fast.imagine.engine import Imagination
 from w4rl_fast.imagine.guards import GuardConfig, Guards
 from w4rl_fast.imagine.load import LoadedRun
@@ -30,7 +33,7 @@ HELD_OUT_SEED = 1 << 40
 """Imagined seeds from here on choose the best policy; it never learns from them."""
 PROOF_SEED = 1 << 41
 """Those from here on say what a policy that was chosen dreams of."""
-REFINED, SETTINGS = "refined", "refine.json"
+REFINED, SETTINGS, ENGINE = "refined", "refine.json", "engine.json"
 GUARDED = "refine/guard_success"
 
 
@@ -60,10 +63,13 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
     require_true(inside, config, store, force=force)
     settings.parent.mkdir(exist_ok=True)
     save_config(settings, config)
+    engine = engine_before(run.path / REFINED)
     worlds = inside.imagination(
-        store=store, sampling_steps=config.sampling_steps, slice_size=config.slice_size, num_worlds=config.ppo.worlds
-    )
-    held_out = held_out_worlds(inside, config, store)
+        store=store, sampling_steps=config.sampling_steps, slice_size=config.slice_size, num_worlds=config.ppo.worlds,
+        engine=engine,
+    )  # fmt: skip
+    publish(run.path / REFINED / ENGINE, json.dumps({"engine": worlds.engine}).encode())
+    held_out = held_out_worlds(inside, config, store, engine=engine)
     reward, rule = inside.judge
     starts = hashlib.sha256(b"".join(each.starts.proprio.cpu().numpy().tobytes() for each in (worlds, held_out)))
     origin = f"{digest(inside.world)} {digest(reward)} {rule} {starts.hexdigest()} {worlds.engine}"
@@ -81,6 +87,12 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
         guard=Guards(windows, config.guards, worlds, first_success(run.path / REFINED)),
         origin=hashlib.sha256(origin.encode()).hexdigest()[:12],
     )
+
+
+def engine_before(folder: Path) -> str:
+    """What a refinement that goes on has to imagine by: eager torch, if it began so and an engine was built since."""
+    begun = (folder / CHECKPOINT).exists() and (folder / ENGINE).exists()
+    return EAGER if begun and read_json(folder / ENGINE)["engine"] == EAGER else "auto"
 
 
 def imagined_in(run: LoadedRun, config: RefineConfig) -> LoadedRun:
@@ -127,7 +139,7 @@ def require_true(run: LoadedRun, config: RefineConfig, store: Path | None, *, fo
     warnings.warn(f"refining in a world that does not pass its audit: {said}", stacklevel=3)
 
 
-def held_out_worlds(run: LoadedRun, config: RefineConfig, store: Path | None) -> Imagination:
+def held_out_worlds(run: LoadedRun, config: RefineConfig, store: Path | None, *, engine: str = "auto") -> Imagination:
     """Worlds that begin as held-out episodes do, one episode each: what policies are compared in."""
     return run.imagination(
         store=store,
@@ -136,6 +148,7 @@ def held_out_worlds(run: LoadedRun, config: RefineConfig, store: Path | None) ->
         num_worlds=config.judged,
         side="held-out",
         autoreset=False,
+        engine=engine,
     )
 
 

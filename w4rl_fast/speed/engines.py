@@ -16,7 +16,7 @@ from w4rl_engines.fingerprint import fingerprint
 from w4rl_engines.load import load
 from w4rl_engines.parity import compare, rows_of
 from w4rl_engines.protocol import Engine
-from w4rl_fast.imagine.artifacts import EAGER, artifacts
+from w4rl_fast.imagine.artifacts import EAGER, Name, artifacts, rebuild_of
 from w4rl_fast.imagine.export import PARTS, Exportable, Part, exportable
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.measure import Timing, time_blocks
@@ -77,14 +77,8 @@ def groups(run: Path) -> Iterator[tuple[Part, int | None, list[Artifact]]]:
     for part in PARTS:
         found: dict[int | None, list[Artifact]] = {}
         for folder in artifacts(run, part):
-            found.setdefault(steps_of(folder.name, part), []).append(read(folder))
+            found.setdefault(Name.of(folder).steps, []).append(read(folder, rebuild_of(folder)))
         yield from ((part, steps, each) for steps, each in found.items())
-
-
-def steps_of(name: str, part: str) -> int | None:
-    """The number in `world-3-step-openvino-float32`."""
-    said = name.removeprefix(f"{part}-").split("-")
-    return int(said[0]) if said[0].isdigit() else None
 
 
 def plain(what: Exportable, batch: int) -> ModuleEngine:
@@ -95,7 +89,7 @@ def started(found: Artifact, what: Exportable, batch: int) -> Loaded:
     """An engine of exactly this module, or EngineError."""
     began = time.perf_counter()
     expected = fingerprint(what.module)
-    engine = load(found.folder, batch=batch, threads=torch.get_num_threads(), expected=expected)
+    engine = load(found.folder, batch=batch, threads=torch.get_num_threads(), expected=expected, rebuild=found.rebuild)
     identity = found.identity
     return Loaded(
         artifact=found.folder.name, engine=identity.backend, precision=identity.precision, run=engine,

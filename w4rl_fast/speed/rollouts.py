@@ -21,7 +21,7 @@ from w4rl_fast.distill.cost import gflop
 from w4rl_fast.distill.folder import students_of
 from w4rl_fast.errors import UserError
 from w4rl_fast.imagine.acting import Acting
-from w4rl_fast.imagine.artifacts import EAGER, Remembered, artifacts, load_acting, load_engine, remember
+from w4rl_fast.imagine.artifacts import EAGER, Name, Remembered, artifacts, load_acting, load_engine, remember
 from w4rl_fast.imagine.baseline import STEPS, Baseline
 from w4rl_fast.imagine.engine import Engine, Imagination
 from w4rl_fast.imagine.export import exportable
@@ -241,7 +241,7 @@ class Maker:
 
 
 def is_fused(folder: Path) -> bool:
-    return folder.name.startswith("acting-")
+    return Name.of(folder).part == "acting"
 
 
 def blob_of(folder: Path, batch: int) -> Blob:

@@ -1,0 +1,110 @@
+"""What `w4rl export` makes of bad input: one line that says what to do, and nothing half-written."""
+
+import json
+
+import pytest
+
+from w4rl_engines.registry import cannot_build, unavailable
+from w4rl_fast.run import keep_store
+
+FEW = ("--batch", 4, "--threads", 1, "--precision", "fp32")
+
+
+@pytest.fixture
+def kept(run, store):
+    keep_store(run, store.path)
+    return run
+
+
+@pytest.fixture
+def refused(cli):
+    """The last line of what a command says that ends with 2; progress may stand before it."""
+
+    def call(*arguments):
+        result = cli(*arguments)
+        assert result.exit_code == 2, result.output
+        assert "Traceback" not in result.output
+        last = result.stderr.strip().splitlines()[-1]
+        assert last.startswith("error: ")
+        return last
+
+    return call
+
+
+def left(run):
+    return [path for path in (run / "engines").rglob("*") if path.is_file()] if (run / "engines").exists() else []
+
+
+def test_an_unknown_engine_is_answered_with_those_that_work_here_and_why_not_the_others(kept, cli) -> None:
+    result = cli("export", kept, *FEW, "--engine", "tensorflow")
+    assert result.exit_code == 2
+    assert "eager (ready)" in result.stderr
+    assert f"tensorrt ({unavailable('tensorrt')})" in " ".join(result.stderr.split())
+    assert not left(kept)
+
+
+def test_a_missing_extra_is_named_with_the_command_that_brings_it(kept, refused, monkeypatch) -> None:
+    monkeypatch.setattr("w4rl_engines.registry._is_installed", lambda module: module == "torch")
+    said = refused("export", kept, *FEW, "--engine", "onnxruntime")
+    assert 'pip install "w4rl-fast[onnx]"' in said
+    assert "Available: eager" in said
+    assert not left(kept)
+
+
+@pytest.mark.parametrize("batch", ["0", "4,0", "-1"])
+def test_a_batch_is_at_least_one(kept, refused, batch) -> None:
+    assert "at least 1" in refused("export", kept, "--engine", "eager", "--precision", "fp32", "--batch", batch)
+
+
+def test_targets_are_those_of_tensorrt_rtx_alone(kept, refused) -> None:
+    assert "tensorrt-rtx alone" in refused("export", kept, *FEW, "--engine", "eager", "--target", "sm89")
+
+
+@pytest.mark.skipif(cannot_build("tensorrt-rtx") is not None, reason=f"{cannot_build('tensorrt-rtx')}")
+def test_an_architecture_that_is_not_supported_is_answered_with_those_that_are(kept, refused) -> None:
+    said = refused("export", kept, *FEW, "--engine", "tensorrt-rtx", "--target", "sm89,sm90")
+    assert "target sm90" in said
+    assert "sm89" in said.split("builds for")[1]
+    assert not left(kept)
+
+
+def test_a_folder_that_cannot_be_written_is_named(kept, refused) -> None:
+    (kept / "engines").write_text("a file in the way")
+    assert "cannot write" in refused("export", kept, *FEW, "--engine", "eager")
+
+
+def test_a_full_disk_leaves_nothing(kept, refused, small_disk) -> None:
+    (kept / "engines").symlink_to(small_disk)
+    (small_disk / "ballast").write_bytes(bytes(1000 << 10))
+    assert "No space left" in refused("export", kept, *FEW, "--engine", "eager")
+    assert [path.name for path in small_disk.iterdir()] == ["ballast"]
+
+
+def test_an_interrupted_export_keeps_what_was_finished(kept, cli, monkeypatch) -> None:
+    assert cli("export", kept, *FEW, "--engine", "eager").exit_code == 0
+    before = sorted(left(kept))
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("w4rl_engines.build.measure", interrupt)
+    result = cli("export", kept, "--batch", "2,4", "--threads", 1, "--precision", "fp32", "--engine", "eager")
+    assert result.exit_code == 130
+    assert sorted(left(kept)) == before
+
+
+def test_a_batch_that_is_not_there_is_answered_with_the_command_that_adds_it(kept, cli) -> None:
+    import w4rl_fast
+    from w4rl_engines.errors import EngineError
+    from w4rl_fast.imagine.artifacts import artifacts, load_engine
+
+    result = cli("export", kept, *FEW, "--engine", "eager", "--json")
+    assert len(json.loads(result.stdout)["rows"]) == 1
+    loaded = w4rl_fast.load(kept)
+    (folder,) = artifacts(kept)
+    with pytest.raises(EngineError, match=f"holds 4. Add another by: w4rl export {kept} .*--batch 8"):
+        load_engine(folder, loaded.world, loaded.judge[0], 8)
+    added = ("--engine", "eager", "--precision", "fp32", "--batch", 8, "--threads", 1)
+    assert cli("export", kept, *added).exit_code == 0
+    assert load_engine(folder, loaded.world, loaded.judge[0], 4).batch == 4
+    assert load_engine(folder, loaded.world, loaded.judge[0], 8).batch == 8
