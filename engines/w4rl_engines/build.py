@@ -81,8 +81,8 @@ def build(
     """Build an artifact, or add batch sizes to one of the same identity; any other in the folder is replaced.
 
     inputs are rows (N, ...) of real use, any number of them: they calibrate, prove and time. `reference` is what parity
-    is held against where that is not the module itself. What `examine` says of each engine goes into the manifest; if
-    it raises, nothing is published.
+    is held against where that is not the module itself. What `examine` says of each engine that runs here goes into the
+    manifest; if it raises, nothing is published.
     """
     require_buildable(config.backend)
     device = device_of(config.runs_on if registry.cannot_run(config.backend) is None else torch.device("cpu"))
@@ -125,7 +125,7 @@ def _one(job: Job, folder: Path, proof: Proof, config: BuildConfig, examine: Exa
         load_s=load_s if by == job.backend else None,
         parity=replace(found, accepted=not found.passed),
         latency=latency,
-        examined=examine(engine) if examine else {},
+        examined=examine(engine) if examine and by == job.backend else {},
     )
     os.replace(unfinished, folder / blob.file)
     return blob
@@ -137,7 +137,7 @@ def _start(job: Job, path: Path, threads: int) -> tuple[Engine, str, float]:
     if registry.cannot_run(by) is not None:
         # What runs the same export in its place: ONNX Runtime, or eager torch where that has no such numbers.
         by = "onnxruntime" if job.precision == "float32" else "eager"
-        path = path.with_suffix(".stand-in")
+        path = path.with_suffix(f".{registry.backend(by).suffix}")
         _write(replace(job, backend=by), path)
     start = time.perf_counter()
     engine = load_blob(path, replace(Place.of(job, threads), backend=by))

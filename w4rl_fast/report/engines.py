@@ -6,7 +6,7 @@ from typing import Any
 from w4rl_engines.artifact import Artifact
 from w4rl_fast.imagine.artifacts import RATIO
 
-HEAD = f"{'engine':44} batch      ms      /s  eager takes  grey p99  place p99  agree  built"
+HEAD = f"{'engine':44} batch      ms  p99 ms      /s  eager takes  error p99  place p99  agree  built  load s"
 
 
 def rows_of(artifact: Artifact) -> list[dict[str, Any]]:
@@ -48,12 +48,12 @@ def in_words(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def line(row: Mapping[str, Any]) -> str:
     parity, agree = row["parity"], row["over_horizon"].get("outcomes_agree")
-    milliseconds = None if row["median_s"] is None else 1e3 * row["median_s"]
-    frame, place = (parity[name]["p99"] if name in parity else None for name in ("frame", "place"))
+    median, late = (None if row[name] is None else 1e3 * row[name] for name in ("median_s", "p99_s"))
+    first, place = next(iter(parity.values()))["p99"], parity["place"]["p99"] if "place" in parity else None
     return (
-        f"{row['artifact']:44} {row['batch']:5d} {cell(milliseconds, '.2f'):>7} {cell(row['rows_per_s'], '.0f'):>7}"
-        f" {cell(row['eager_time'], '.2f', 'x'):>12} {cell(frame, '.2f'):>9} {cell(place, '.3f'):>10}"
-        f" {cell(agree, '.0%'):>6} {row['build_s']:5.0f} s"
+        f"{row['artifact']:44} {row['batch']:5d} {cell(median, '.2f'):>7} {cell(late, '.2f'):>7}"
+        f" {cell(row['rows_per_s'], '.0f'):>7} {cell(row['eager_time'], '.2f', 'x'):>12} {cell(first, '.2g'):>10}"
+        f" {cell(place, '.3f'):>10} {cell(agree, '.0%'):>6} {row['build_s']:5.0f} s {cell(row['load_s'], '.2f'):>7}"
         f"{'' if row['passed'] else '  out of tolerance, accepted'}"
     )
 
