@@ -168,7 +168,7 @@ def test_a_result_is_written_with_its_card_and_ends_the_output(
     expected = {
         "ratio": 1.5,
         "count": 3,
-        "timing": {"median_s": 1.0, "p99_s": 2.0, "minimum_s": 0.5, "samples": 3},
+        "timing": {"median_s": 1.0, "p10_s": 0.6, "p99_s": 2.0, "minimum_s": 0.5, "samples": 3},
     }
     assert path == tmp_path / "bench" / "results" / "speed.json"
     written = json.loads(path.read_text())

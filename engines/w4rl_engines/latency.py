@@ -20,14 +20,15 @@ class Latency:
     threads: int
 
 
-def measure(
-    run: Callable[..., object], inputs: tuple[Tensor, ...], *, threads: int, budget_s: float = 1.0, least: int = 5
-) -> Latency:
-    """Time calls for about `budget_s`, at least `least` and at most 200 of them, after three that do not count."""
+BUDGET_S, LEAST, MOST = 1.0, 5, 200
+
+
+def measure(run: Callable[..., object], inputs: tuple[Tensor, ...], *, threads: int) -> Latency:
+    """Time calls for about a second, at least five and at most 200 of them, after three that do not count."""
     seconds: list[float] = []
     for _ in range(3):
         _timed(run, inputs)
-    while len(seconds) < least or (sum(seconds) < budget_s and len(seconds) < 200):
+    while len(seconds) < LEAST or (sum(seconds) < BUDGET_S and len(seconds) < MOST):
         seconds.append(_timed(run, inputs))
     seconds.sort()
     p99 = seconds[math.ceil(0.99 * len(seconds)) - 1]

@@ -137,8 +137,12 @@ def teacher() -> WorldModel:
 
 @pytest.fixture
 def run(tmp_path, store, teacher):
-    """A run with a world, a classifier and a policy that know nothing."""
-    folder = tmp_path / "run"
+    return make_run(tmp_path / "run", store, teacher)
+
+
+def make_run(folder, store, teacher):
+    """A run with a world, a classifier and a policy that know nothing: the same wherever it is made."""
+    torch.manual_seed(1)
     keep_task(folder, TASK)
     keep_store(folder, store.path)
     save_world(folder / "world", teacher)

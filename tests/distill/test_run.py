@@ -195,16 +195,17 @@ def test_refinement_imagines_in_the_fastest_student_that_is_fit(run, store, teac
 
 
 def test_a_refinement_goes_on_by_what_it_began_with(run, cli) -> None:
-    assert cli("refine", "ppo", run, *ONCE).exit_code == 0
+    once = (*ONCE, "--set", "sampling_steps=1")
+    assert cli("refine", "ppo", run, *once).exit_code == 0
     began = json.loads((run / "refined" / "engine.json").read_text())["engine"]
     assert began == "eager"
-    export_one(LoadedRun(run), "world", BuildConfig(backend="eager", batches=(4,)))
+    export_one(LoadedRun(run), "world", BuildConfig(backend="eager", batches=(4,)), sampling_steps=1)
     (folder,) = artifacts(run, "world")
     manifest = loads((folder / "manifest.json").read_bytes())
     manifest.blobs[4].examined["eager_time"] = 2.0
     (folder / "manifest.json").write_bytes(dumps(manifest))
-    assert LoadedRun(run).imagination(num_worlds=4, slice_size=4).engine == "EagerEngine"
-    again = cli("refine", "ppo", run, *ONCE)
+    assert LoadedRun(run).imagination(num_worlds=4, slice_size=4, sampling_steps=1).engine == "EagerEngine"
+    again = cli("refine", "ppo", run, *once)
     assert again.exit_code == 0, again.output
     assert engine_before(run / "refined") == "eager"
     assert engine_before(run / "elsewhere") == "auto"

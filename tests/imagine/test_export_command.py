@@ -4,10 +4,14 @@ import json
 
 import pytest
 
+from w4rl_engines.errors import EngineError
+from w4rl_engines.load import load
 from w4rl_engines.registry import cannot_build, unavailable
+from w4rl_fast.imagine.artifacts import artifacts, rebuild_of
 from w4rl_fast.run import keep_store
 
-FEW = ("--batch", 4, "--threads", 1, "--precision", "fp32")
+SMALL = ("--part", "policy", "--threads", 1, "--precision", "fp32")
+FEW = ("--batch", 4, *SMALL)
 
 
 @pytest.fixture
@@ -75,7 +79,7 @@ def test_a_folder_that_cannot_be_written_is_named(kept, refused) -> None:
 
 def test_a_full_disk_leaves_nothing(kept, refused, small_disk) -> None:
     (kept / "engines").symlink_to(small_disk)
-    (small_disk / "ballast").write_bytes(bytes(1000 << 10))
+    (small_disk / "ballast").write_bytes(bytes(1010 << 10))
     assert "No space left" in refused("export", kept, *FEW, "--engine", "eager")
     assert [path.name for path in small_disk.iterdir()] == ["ballast"]
 
@@ -88,23 +92,16 @@ def test_an_interrupted_export_keeps_what_was_finished(kept, cli, monkeypatch) -
         raise KeyboardInterrupt
 
     monkeypatch.setattr("w4rl_engines.build.measure", interrupt)
-    result = cli("export", kept, "--batch", "2,4", "--threads", 1, "--precision", "fp32", "--engine", "eager")
+    result = cli("export", kept, "--batch", "2,4", *SMALL, "--engine", "eager")
     assert result.exit_code == 130
     assert sorted(left(kept)) == before
 
 
 def test_a_batch_that_is_not_there_is_answered_with_the_command_that_adds_it(kept, cli) -> None:
-    import w4rl_fast
-    from w4rl_engines.errors import EngineError
-    from w4rl_fast.imagine.artifacts import artifacts, load_engine
-
     result = cli("export", kept, *FEW, "--engine", "eager", "--json")
     assert len(json.loads(result.stdout)["rows"]) == 1
-    loaded = w4rl_fast.load(kept)
     (folder,) = artifacts(kept)
-    with pytest.raises(EngineError, match=f"holds 4. Add another by: w4rl export {kept} .*--batch 8"):
-        load_engine(folder, loaded.world, loaded.judge[0], 8)
-    added = ("--engine", "eager", "--precision", "fp32", "--batch", 8, "--threads", 1)
-    assert cli("export", kept, *added).exit_code == 0
-    assert load_engine(folder, loaded.world, loaded.judge[0], 4).batch == 4
-    assert load_engine(folder, loaded.world, loaded.judge[0], 8).batch == 8
+    with pytest.raises(EngineError, match=f"holds 4. Add another by: w4rl export {kept} --part policy .*--batch 8"):
+        load(folder, batch=8, rebuild=rebuild_of(folder))
+    assert cli("export", kept, "--batch", 8, *SMALL, "--engine", "eager").exit_code == 0
+    assert [load(folder, batch=batch).batch for batch in (4, 8)] == [4, 8]

@@ -19,10 +19,9 @@ FEW = ("--samples", 2, "--threads", 1)
 
 
 @pytest.fixture
-def built(run):
-    loaded = LoadedRun(run)
-    export_one(loaded, "policy", BuildConfig(backend="eager", batches=(1, 3)))
-    export_one(loaded, "world", BuildConfig(backend="eager", batches=(3,)), sampling_steps=1)
+def built(run, put):
+    put(run, "policy", (1, 3))
+    put(run, "world", (3,), 1)
     return run
 
 
@@ -71,16 +70,16 @@ def test_a_run_without_engines_and_one_of_other_weights_are_told(built, refusal)
 
 @pytest.mark.skipif(unavailable("onnxruntime") is not None, reason=f"{unavailable('onnxruntime')}")
 def test_a_backend_that_quietly_runs_as_eager_torch_is_never_timed(built, cli, monkeypatch) -> None:
-    export_one(LoadedRun(built), "world", BuildConfig(backend="onnxruntime", batches=(4,)), sampling_steps=2)
+    export_one(LoadedRun(built), "world", BuildConfig(backend="onnxruntime", batches=(4,)), sampling_steps=1)
     module = LoadedRun(built)
-    step = WorldStep(module.world, module.judge[0], sampling_steps=2)
+    step = WorldStep(module.world, module.judge[0], sampling_steps=1)
     monkeypatch.setattr(
         backend_module("onnxruntime"), "load", lambda _, place: ModuleEngine(step, place.spec, place.batch)
     )
     rows, refused = measure_engines(built, samples=1)
     assert "onnxruntime" not in [row.engine for row in rows]
-    assert "fell back" in refused["world-2-step-onnxruntime-float32, batch 4"]
-    whole = ("bench", "rollout", built, "--samples", 1, "--worlds", 4, "--slice", 4, "--threads", 1, "--steps", "2")
+    assert "fell back" in refused["world-1-step-onnxruntime-float32, batch 4"]
+    whole = ("bench", "rollout", built, "--samples", 1, "--worlds", 4, "--slice", 4, "--threads", 1, "--steps", "1")
     assert "fell back" in cli(*whole).stderr
     alone = cli(*whole, "--engine", "onnxruntime")
     assert alone.exit_code == 2
