@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from w4rl_engines import registry
-from w4rl_engines.errors import BackendUnavailable, EngineError
+from w4rl_engines.errors import BackendUnavailable, FellBack
 from w4rl_engines.protocol import BackendModule, Engine, Place
 
 
@@ -21,7 +21,7 @@ def load_blob(blob: Path, place: Place) -> Engine:
     own = home == f"w4rl_engines.{registry.backend(place.backend).module}"
     said = engine.fallback() if own else f"it is run by {home}"
     if said:
-        raise EngineError(f"engine {place.backend} {place.precision}", f"it fell back: {said}", "Choose another engine")
+        raise FellBack(f"engine {place.backend} {place.precision}", f"it fell back: {said}", "Choose another engine")
     return engine
 
 

@@ -115,7 +115,9 @@ def _one(job: Job, folder: Path, proof: Proof, config: BuildConfig, examine: Exa
         engine, by, load_s = _start(job, unfinished, threads)
         found = proof.of(engine, job.batch, by)
         parity.require(found, f"{job.backend} {job.precision} at batch {job.batch}", accept=config.accept)
-        latency = measure(engine, job.inputs, threads=threads) if by == job.backend else None
+        ran = by == job.backend
+        latency = measure(engine, job.inputs, threads=threads) if ran else None
+        examined = examine(engine) if examine and ran else {}
     digest = artifact.sha256(unfinished)
     blob = Blob(
         file=f"batch-{job.batch}-{digest[:12]}{unfinished.suffix}",
@@ -125,7 +127,7 @@ def _one(job: Job, folder: Path, proof: Proof, config: BuildConfig, examine: Exa
         load_s=load_s if by == job.backend else None,
         parity=replace(found, accepted=not found.passed),
         latency=latency,
-        examined=examine(engine) if examine and by == job.backend else {},
+        examined=examined,
     )
     os.replace(unfinished, folder / blob.file)
     return blob

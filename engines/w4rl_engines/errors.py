@@ -16,6 +16,10 @@ class BackendUnavailable(EngineError):
     """A backend asked for by name cannot do that here; names those that can."""
 
 
+class FellBack(EngineError):
+    """An engine is run by something else than it was asked for; nothing may be timed or taken in its place."""
+
+
 class ArtifactRefused(EngineError):
     """An artifact is damaged, of something else, or made for somewhere else; says how to build it again."""
 

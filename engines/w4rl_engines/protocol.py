@@ -147,10 +147,16 @@ class Place:
     device: torch.device
     threads: int = 1
 
-    def blank(self) -> tuple[Tensor, ...]:
-        """Inputs of zeros, for what happens once before the first real call."""
-        shapes = [(port, (self.batch, *port.shape)) for port in self.spec.inputs]
-        return tuple(torch.zeros(shape, dtype=port.torch_dtype, device=self.device) for port, shape in shapes)
+    def made_up(self) -> tuple[Tensor, ...]:
+        """Inputs for what happens once before the first real call: random floats, always the same, and zeros."""
+        generator = torch.Generator().manual_seed(0)
+        return tuple(self._random(port, generator).to(self.device) for port in self.spec.inputs)
+
+    def _random(self, port: Port, generator: torch.Generator) -> Tensor:
+        shape, dtype = (self.batch, *port.shape), port.torch_dtype
+        if dtype.is_floating_point:
+            return torch.randn(shape, generator=generator).to(dtype)
+        return torch.zeros(shape, dtype=dtype)
 
     @classmethod
     def of(cls, job: Job, threads: int) -> "Place":

@@ -161,6 +161,21 @@ def test_every_backend_has_its_file_and_says_whether_it_works() -> None:
 
 
 @pytest.mark.slow
+def test_a_poisoned_cache_of_compiled_code_is_refused(built, convolutions, monkeypatch) -> None:
+    """As if another program's machine code lay under this one's key in the cache of torch."""
+    folder = built(convolutions, "compiled")
+    real = backend_module("compiled").compile_fx
+
+    def poisoned(*given, **named):
+        run = real(*given, **named)
+        return lambda *tensors: [out * 1.5 for out in run(*tensors)]
+
+    monkeypatch.setattr("w4rl_engines.compiled.compile_fx", poisoned)
+    with pytest.raises(EngineError, match="something else than its program"):
+        load(folder, batch=3)
+
+
+@pytest.mark.slow
 def test_a_compiled_engine_that_was_not_compiled_is_an_error(built, convolutions, monkeypatch) -> None:
     folder = built(convolutions, "compiled")
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)

@@ -120,6 +120,18 @@ def test_an_engine_of_other_weights_is_passed_over(exported) -> None:
     assert fresh.imagination(num_worlds=6, slice_size=BATCH).engine == "eager"
 
 
+def test_one_that_cannot_be_loaded_makes_room_for_eager_torch(exported, monkeypatch) -> None:
+    with_ratio(exported.path, 2.0)
+
+    def refuse(*_, **__):
+        raise EngineError("engine", "it fell back", "Choose another")
+
+    monkeypatch.setattr("w4rl_fast.imagine.artifacts.load_engine", refuse)
+    chosen = choose(exported.path, exported.world, exported.judge[0], BATCH)
+    assert chosen.engine is None
+    assert list(chosen.passed_over.values()) == ["it fell back"]
+
+
 def test_an_engine_that_errs_over_an_episode_is_said_so(loaded) -> None:
     from w4rl_fast.imagine.export import over_horizon
 

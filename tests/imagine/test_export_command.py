@@ -72,6 +72,21 @@ def test_an_architecture_that_is_not_supported_is_answered_with_those_that_are(k
     assert not left(kept)
 
 
+def test_the_command_that_builds_again_names_the_targets(kept, monkeypatch) -> None:
+    from types import SimpleNamespace
+
+    folder = kept / "engines" / "world-3-step-tensorrt-rtx-float32"
+    assert "--target" not in rebuild_of(folder)
+    there = SimpleNamespace(identity=SimpleNamespace(targets=("sm89", "sm120")))
+    monkeypatch.setattr("w4rl_fast.imagine.artifacts.read", lambda _: there)
+    assert rebuild_of(folder).endswith("--precision fp32 --target sm89,sm120 --batch {batches}")
+
+
+def test_nothing_that_could_be_built_is_an_error(kept, refused) -> None:
+    said = refused("export", kept, "--engine", "all", "--precision", "int8", "--target", "sm89", "--batch", 0)
+    assert "at least 1" in said
+
+
 def test_a_folder_that_cannot_be_written_is_named(kept, refused) -> None:
     (kept / "engines").write_text("a file in the way")
     assert "cannot write" in refused("export", kept, *FEW, "--engine", "eager")

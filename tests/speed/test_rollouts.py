@@ -43,7 +43,9 @@ def test_every_world_is_timed_by_every_engine_that_fits_it(run, store, teacher, 
     assert rows[5]["parity_p99"] <= 1
     assert rows[2]["parity_p99"] > 0  # narrow numbers are not those of float32
     assert json.loads(result.stdout)["not_timed"] == {}
-    assert [row["fit_for_refinement"] for row in rows] == [True] * 6 + [False] * 2  # no gate has judged the student
+    # Nothing has judged the student, nor the teacher in other steps than its own.
+    assert [row["fit_for_refinement"] for row in rows] == [True] + [False] * 7
+    assert [row["load_s"] is not None for row in rows] == [row["artifact"] is not None for row in rows]
     three, two, one = (rows[number]["gflop_per_frame"] for number in (0, 1, 3))
     assert three - two == pytest.approx(two - one)
     for row in rows[1:]:
@@ -96,6 +98,8 @@ def test_auto_remembers_what_is_fastest_of_what_is_proven(run, teacher, cli) -> 
     assert choose(run, loaded.world, loaded.judge[0], 4).name == "eager"  # it was remembered for slices of three
     remember(run, dataclasses.replace(before, name=folder, processor="another"))
     assert "whole rollouts" not in str(choose(run, loaded.world, loaded.judge[0], 3).passed_over)
+    remember(run, dataclasses.replace(before, name=folder, among=(*before.among, "a newer one")))
+    assert "whole rollouts" not in str(choose(run, loaded.world, loaded.judge[0], 3).passed_over)
     remember(run, dataclasses.replace(before, name=folder))
     manifest = artifacts(run, "world")[0] / "manifest.json"
     manifest.write_text(manifest.read_text().replace("float32", "float16", 1))
@@ -109,7 +113,7 @@ def test_auto_never_remembers_what_failed_parity(run) -> None:
     common = {
         "world": "teacher", "precision": "float32", "steps": steps, "worlds": 4, "slice_size": 4,
         "ratio_to_baseline": 1.0, "parity_p99": 9.0, "gflop_per_frame": 1.0, "share_of_peak": 0.1,
-        "peak_memory_mb": 1.0, "first_s": 1.0, "timing": timing,
+        "peak_memory_mb": 1.0, "load_s": None, "first_s": 1.0, "timing": timing,
     }  # fmt: skip
     rows = [
         Row(engine="eager", frames_per_s=1.0, fit_for_refinement=True, **common),

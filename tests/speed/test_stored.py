@@ -33,6 +33,11 @@ def test_what_is_no_result_is_refused(tmp_path, content) -> None:
         read_before(tmp_path / "r.json", CARD)
 
 
+def test_a_result_of_another_benchmark_is_refused_before_anything_is_measured(tmp_path) -> None:
+    with pytest.raises(UserError, match="no result of a benchmark"):
+        read_before(write(tmp_path / "r.json"), CARD, ("engine", "artifact"))
+
+
 def test_cases_are_compared_by_their_key_and_new_ones_left_out() -> None:
     now = [{**ROW, "speed": 150.0}, {**ROW, "engine": "openvino"}, {**ROW, "steps": 1, "speed": 1.0}]
     before = [ROW, {**ROW, "steps": 1, "speed": 1.02}]

@@ -9,13 +9,21 @@ import click
 
 from w4rl_fast.cli.words import command_line
 
-THREADS = click.option("--threads", type=int, help="Threads of torch and of the engines.  [default: physical cores]")
+THREADS = click.option(
+    "--threads", type=click.IntRange(1), help="Threads of torch and of the engines.  [default: physical cores]"
+)
 JSON = click.option("--json", "as_json", is_flag=True)
 COMPARE = click.option(
     "--compare", "before", type=click.Path(path_type=Path), is_flag=False, flag_value="",
     help="Put this beside what an earlier call wrote on the same machine: a JSON file, or the last result.",
 )  # fmt: skip
 RUN = click.argument("run", type=click.Path(path_type=Path))
+
+
+ROLLOUT_KEY = ("world", "engine", "precision", "steps", "worlds", "slice_size", "artifact")
+ENGINE_KEY = ("part", "engine", "precision", "batch", "artifact")
+KERNEL_KEY = ("op", "implementation", "dtype", "shape")
+"""What tells the cases of two results apart."""
 
 
 @click.group()
@@ -25,11 +33,11 @@ def bench() -> None:
 
 @bench.command()
 @RUN
-@click.option("--worlds", type=int, default=64, show_default=True)
+@click.option("--worlds", type=click.IntRange(1), default=64, show_default=True)
 @click.option(
     "--steps", default="3,1", show_default=True, help="Denoising steps of the teacher; students have their own."
 )
-@click.option("--samples", type=int, default=5, show_default=True, help="Rollouts of each case.")
+@click.option("--samples", type=click.IntRange(1), default=5, show_default=True, help="Rollouts of each case.")
 @click.option("--slice", "slice_size", type=int, default=32, show_default=True, help="Worlds in one call of an engine.")
 @click.option(
     "--engine", default="all", show_default=True,
@@ -55,7 +63,7 @@ def rollout(
     from w4rl_kernels.threads import physical_cores
 
     torch.set_num_threads(threads or physical_cores())
-    then = earlier(before, run / SUMMARY)
+    then = earlier(before, run / SUMMARY, (*ROLLOUT_KEY, "frames_per_s"))
     config = ThroughputConfig(
         worlds=worlds, steps=sizes(steps, "--steps"), samples=samples, slice_size=slice_size,
         engine=known_engine(engine, ("all", "auto")),
@@ -65,15 +73,14 @@ def rollout(
     summary = write_throughput_report(run, rows, peak, config, command_line(ctx))
     if choice is not None:
         summary["remembered"] = choice.name
-    key = ("world", "engine", "precision", "steps", "worlds")
-    say(summary, in_words(rows, run), as_json, then, key, "frames_per_s")
+    say(summary, in_words(rows, run), as_json, then, ROLLOUT_KEY, "frames_per_s")
     if choice is not None:
         click.echo(f"{run} imagines by {choice.name} from now on, in slices of {slice_size}", err=as_json)
 
 
 @bench.command()
 @RUN
-@click.option("--samples", type=int, default=50, show_default=True, help="Calls of each engine.")
+@click.option("--samples", type=click.IntRange(1), default=50, show_default=True, help="Calls of each engine.")
 @THREADS
 @COMPARE
 @JSON
@@ -93,17 +100,17 @@ def engines(
     from w4rl_kernels.threads import physical_cores
 
     torch.set_num_threads(threads or physical_cores())
-    then = earlier(before, run / SUMMARY)
+    then = earlier(before, run / SUMMARY, (*ENGINE_KEY, "rows_per_s"))
     rows, refused = measure_engines(run, samples=samples)
     if not rows:
         raise UserError(f"{run}", rule="it has no engines", remedy=f"Build some by `w4rl export {run}`")
     summary = write_engines_report(run, rows, refused, command_line(ctx))
-    say(summary, in_words(rows, run), as_json, then, ("part", "engine", "precision", "batch"), "rows_per_s")
+    say(summary, in_words(rows, run), as_json, then, ENGINE_KEY, "rows_per_s")
 
 
 @bench.command()
-@click.option("--samples", type=int, default=20, show_default=True, help="Calls of each implementation.")
-@click.option("--threads", type=int, default=1, show_default=True)
+@click.option("--samples", type=click.IntRange(1), default=20, show_default=True, help="Calls of each implementation.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path(), help="Where kernels.html and .json go.  [here]")
 @COMPARE
 @JSON
@@ -113,26 +120,29 @@ def kernels(ctx: click.Context, samples: int, threads: int, out: Path, before: P
 
     Wrong numbers are an error, not a speed. Writes kernels.html and kernels.json.
     """
+    import torch
+
     from w4rl_fast.measure import roofline
     from w4rl_fast.report.kernels import SUMMARY, in_words, write_kernels_report
     from w4rl_fast.speed.kernels import measure_kernels
 
-    then = earlier(before, out / SUMMARY)
+    torch.set_num_threads(threads)
+    then = earlier(before, out / SUMMARY, (*KERNEL_KEY, "gb_per_s"))
     peak = roofline(threads)
     rows = measure_kernels(samples, threads, peak=peak)
     summary = write_kernels_report(out, rows, peak, command_line(ctx))
     words = f"{in_words(rows)}\n{summary['page']}"
-    say(summary, words, as_json, then, ("op", "implementation", "dtype"), "gb_per_s")
+    say(summary, words, as_json, then, KERNEL_KEY, "gb_per_s")
 
 
-def earlier(path: Path | None, last: Path) -> Mapping[str, Any] | None:
+def earlier(path: Path | None, last: Path, fields: Sequence[str]) -> Mapping[str, Any] | None:
     """What is compared with, read before it is written again."""
     from w4rl_fast.measure import environment_card
     from w4rl_fast.speed.stored import read_before
 
     if path is None:
         return None
-    return read_before(last if path == Path() else path, environment_card())
+    return read_before(last if path == Path() else path, environment_card(), fields)
 
 
 def say(

@@ -23,7 +23,7 @@ CHOICES = ("fp32", "bf16", "bf16-fast", "int8", "all")
 @click.option("--steps", type=click.IntRange(1), help="Denoising steps of the world.  [default: its own]")
 @click.option("--target", help="GPUs that need not be here, such as sm89,sm120 (tensorrt-rtx).")
 @click.option("--accept", is_flag=True, help="Keep an engine that is out of tolerance; the artifact says so.")
-@click.option("--threads", type=int, help="Threads of the engine.  [default: physical cores]")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the engine.  [default: physical cores]")
 @click.option("--json", "as_json", is_flag=True)
 def export(
     run: Path, engine: str, batch: str, precision: str, part: "Part", steps: int | None, target: str | None,
@@ -44,7 +44,8 @@ def export(
     from w4rl_fast.report.engines import in_words, rows_of
     from w4rl_kernels.threads import physical_cores
 
-    torch.set_num_threads(threads or physical_cores())
+    threads = threads or physical_cores()
+    torch.set_num_threads(threads)
     loaded, batches = w4rl_fast.load(run), sizes(batch)
     configs = [
         BuildConfig(
@@ -68,6 +69,8 @@ def export(
     click.echo(json.dumps({"rows": rows, "refused": refused}) if as_json else in_words(rows))
     for what, why in refused.items():
         click.echo(f"{what}: {why}", err=True)
+    if not built:
+        raise EngineError("all engines", "none of them could be built, as is said above", "Choose one by its name")
 
 
 def sizes(batch: str, option: str = "--batch") -> tuple[int, ...]:

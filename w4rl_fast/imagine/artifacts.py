@@ -1,7 +1,10 @@
 """The engines of a run: where they lie, and which one its imagination takes."""
 
+import contextlib
 import dataclasses
 import json
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -15,7 +18,7 @@ from w4rl_engines.fingerprint import fingerprint
 from w4rl_engines.load import load
 from w4rl_engines.registry import BACKENDS
 from w4rl_fast.config import from_json_dict
-from w4rl_fast.files import publish, read_json
+from w4rl_fast.files import disk_errors, publish, read_json
 from w4rl_fast.imagine.acting import ActingStep, Unit
 from w4rl_fast.imagine.engine import Engine
 from w4rl_fast.imagine.step import WorldStep
@@ -67,10 +70,14 @@ class Name(NamedTuple):
 def rebuild_of(folder: Path) -> str:
     """The command that builds an artifact again, with {batches} in place of its batch sizes."""
     name = Name.of(folder)
+    targets: tuple[str, ...] = ()
+    with contextlib.suppress(EngineError):
+        targets = read(folder).identity.targets
     short = next((short for short, long in PRECISIONS.items() if long == name.precision), name.precision)
     steps = "" if name.steps is None else f" --steps {name.steps}"
     what = f"--part {name.part}{steps} --engine {name.backend} --precision {short}"
-    return f"w4rl export {folder.parent.parent} {what} --batch {{batches}}"
+    there = f" --target {','.join(targets)}" if targets else ""
+    return f"w4rl export {shlex.quote(str(folder.parent.parent))} {what}{there} --batch {{batches}}"
 
 
 def artifacts(run: Path, part: str | None = None) -> list[Path]:
@@ -99,7 +106,9 @@ def load_acting(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remembered:
-    """What whole rollouts showed to be fastest: the name of an artifact, or "eager"; and where that holds."""
+    """What whole rollouts showed to be fastest: the name of an artifact, or "eager"; and where that holds: for these
+    weights, and among these artifacts, as long as none is built, added or taken away.
+    """
 
     name: str
     frames_per_s: float
@@ -108,25 +117,34 @@ class Remembered:
     slice_size: int
     threads: int
     processor: str
+    among: tuple[str, ...]
 
     @classmethod
     def of(
-        cls, name: str, frames_per_s: float, world: WorldModel, reward: RewardModel, batch: int, *,
+        cls, run: Path, name: str, frames_per_s: float, world: WorldModel, reward: RewardModel, batch: int, *,
         sampling_steps: int | None = None,
     ) -> "Remembered":  # fmt: skip
         print_ = fingerprint(WorldStep(world, reward, sampling_steps=sampling_steps))
         return cls(
             name=name, frames_per_s=frames_per_s, weights=print_.weights, settings=print_.settings, slice_size=batch,
-            threads=torch.get_num_threads(), processor=cpu_model(),
+            threads=torch.get_num_threads(), processor=cpu_model(), among=tuple(candidates(run, batch)),
         )  # fmt: skip
 
     def holds_for(self, other: "Remembered") -> bool:
         return dataclasses.replace(other, name=self.name, frames_per_s=self.frames_per_s) == self
 
 
+def candidates(run: Path, batch: int) -> Iterator[str]:
+    """The artifacts of the world step at a batch size, as they are."""
+    for folder in artifacts(run, "world"):
+        with contextlib.suppress(EngineError):
+            yield f"{folder.name} {read(folder).blob(batch)[1].sha256[:12]}"
+
+
 def remember(run: Path, choice: Remembered) -> None:
     """Let the imagination of a run take this engine from now on, where and while that holds."""
-    (run / FOLDER).mkdir(exist_ok=True)
+    with disk_errors(run / FOLDER):
+        (run / FOLDER).mkdir(exist_ok=True)
     publish(run / FOLDER / CHOSEN, json.dumps(dataclasses.asdict(choice), indent=1).encode())
 
 
@@ -146,12 +164,19 @@ def choose(
     folders = artifacts(run, "world")
     if not folders:
         return Chosen(engine=None, name=EAGER, passed_over={})
-    now = Remembered.of("", 0.0, world, reward, batch, sampling_steps=sampling_steps)
+    now = Remembered.of(run, "", 0.0, world, reward, batch, sampling_steps=sampling_steps)
     before = remembered(run)
     if before and before.holds_for(now):
         found = taken_before(run, before, world, reward, batch, sampling_steps=sampling_steps)
         if found is not None:
             return found
+    return by_latency(folders, world, reward, batch, sampling_steps=sampling_steps)
+
+
+def by_latency(
+    folders: list[Path], world: WorldModel, reward: RewardModel, batch: int, *, sampling_steps: int | None
+) -> Chosen:
+    """The fastest by its call, where it beats eager torch; one that turns out not to load makes room for the next."""
     expected = fingerprint(WorldStep(world, reward, sampling_steps=sampling_steps))
     choice = fastest(folders, batch, expected=expected, threads=torch.get_num_threads())
     over = {folder.name: why for folder, why in choice.passed_over.items()}
@@ -160,13 +185,18 @@ def choose(
     folder, (_, blob) = choice.artifact.folder, choice.artifact.blob(batch)
     ratio = blob.examined.get(RATIO)
     if ratio is None or ratio <= 1:
-        over[folder.name] = (
+        slow = (
             "it was not timed beside eager torch"
             if ratio is None
             else f"eager torch takes {ratio:.2f} of its time here"
         )
-        return Chosen(engine=None, name=EAGER, passed_over=over)
-    engine = load_engine(folder, world, reward, batch, sampling_steps=sampling_steps)
+        return Chosen(engine=None, name=EAGER, passed_over={**over, folder.name: slow})
+    try:
+        engine = load_engine(folder, world, reward, batch, sampling_steps=sampling_steps)
+    except EngineError as error:
+        others = [each for each in folders if each != folder]
+        next_best = by_latency(others, world, reward, batch, sampling_steps=sampling_steps)
+        return dataclasses.replace(next_best, passed_over={**next_best.passed_over, folder.name: error.rule})
     return Chosen(engine=engine, name=folder.name, passed_over={**over, EAGER: f"it takes {ratio:.2f} times as long"})
 
 
@@ -174,7 +204,10 @@ def taken_before(
     run: Path, before: Remembered, world: WorldModel, reward: RewardModel, batch: int, *, sampling_steps: int | None
 ) -> Chosen | None:
     """The engine that was remembered; None if it is not there any more, or not proven."""
-    over = {folder.name: f"in whole rollouts {before.name} is faster" for folder in artifacts(run, "world")}
+    over = {
+        folder.name: f"in whole rollouts {before.name} was the fastest that is proven"
+        for folder in artifacts(run, "world")
+    }
     if before.name == EAGER:
         return Chosen(engine=None, name=EAGER, passed_over=over)
     folder = run / FOLDER / Path(before.name).name

@@ -68,7 +68,8 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
         store=store, sampling_steps=config.sampling_steps, slice_size=config.slice_size, num_worlds=config.ppo.worlds,
         engine=engine,
     )  # fmt: skip
-    publish(run.path / REFINED / ENGINE, json.dumps({"engine": worlds.engine}).encode())
+    if not (run.path / REFINED / CHECKPOINT).exists():
+        publish(run.path / REFINED / ENGINE, json.dumps({"engine": worlds.engine}).encode())
     held_out = held_out_worlds(inside, config, store, engine=engine)
     reward, rule = inside.judge
     starts = hashlib.sha256(b"".join(each.starts.proprio.cpu().numpy().tobytes() for each in (worlds, held_out)))

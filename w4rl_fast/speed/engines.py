@@ -11,7 +11,7 @@ import torch
 
 from w4rl_engines.artifact import Artifact, read
 from w4rl_engines.eager import ModuleEngine
-from w4rl_engines.errors import EngineError
+from w4rl_engines.errors import EngineError, FellBack
 from w4rl_engines.fingerprint import fingerprint
 from w4rl_engines.load import load
 from w4rl_engines.parity import compare, rows_of
@@ -55,30 +55,43 @@ class Loaded:
 @torch.no_grad()
 def measure_engines(run: Path, *, samples: int = 50) -> tuple[list[EngineRow], dict[str, str]]:
     """A row for each engine and batch size that can run here; and why each other one has none."""
-    loaded, rows, refused = LoadedRun(run), [], {}
-    for part, steps, folders in groups(run):
+    loaded = LoadedRun(run)
+    rows: list[EngineRow] = []
+    refused: dict[str, str] = {}
+    for part, steps, found in groups(run, refused):
         what = exportable(loaded, part, sampling_steps=steps)
-        for batch in sorted({batch for each in folders for batch in each.batches}):
-            engines = [Loaded(artifact=None, engine=EAGER, precision="float32", run=plain(what, batch), load_s=None)]
-            for each in folders:
-                if batch not in each.batches:
-                    continue
-                try:
-                    engines.append(started(each, what, batch))
-                except EngineError as error:
-                    refused[f"{each.folder.name}, batch {batch}"] = error.rule
-            name = part if steps is None else f"{part}, {steps} step{'s' * (steps > 1)}"
-            rows += list(timed(name, what, batch, engines, samples))
+        name = part if steps is None else f"{part}, {steps} step{'s' * (steps > 1)}"
+        for batch in sorted({batch for each in found for batch in each.batches}):
+            engines = all_started([each for each in found if batch in each.batches], what, batch, refused)
+            if engines:
+                eager = Loaded(artifact=None, engine=EAGER, precision="float32", run=plain(what, batch), load_s=None)
+                rows += list(timed(name, what, batch, [eager, *engines], samples))
     return rows, refused
 
 
-def groups(run: Path) -> Iterator[tuple[Part, int | None, list[Artifact]]]:
+def groups(run: Path, refused: dict[str, str]) -> Iterator[tuple[Part, int | None, list[Artifact]]]:
     """Artifacts that are of one module: those that may be compared."""
     for part in PARTS:
         found: dict[int | None, list[Artifact]] = {}
         for folder in artifacts(run, part):
-            found.setdefault(Name.of(folder).steps, []).append(read(folder, rebuild_of(folder)))
+            try:
+                found.setdefault(Name.of(folder).steps, []).append(read(folder, rebuild_of(folder)))
+            except EngineError as error:
+                refused[folder.name] = error.rule
         yield from ((part, steps, each) for steps, each in found.items())
+
+
+def all_started(found: list[Artifact], what: Exportable, batch: int, refused: dict[str, str]) -> list[Loaded]:
+    """Those that can run; a fallback is no reason to go on."""
+    engines = []
+    for each in found:
+        try:
+            engines.append(started(each, what, batch))
+        except FellBack:
+            raise
+        except EngineError as error:
+            refused[f"{each.folder.name}, batch {batch}"] = error.rule
+    return engines
 
 
 def plain(what: Exportable, batch: int) -> ModuleEngine:

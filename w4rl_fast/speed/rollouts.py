@@ -5,7 +5,7 @@ Everything runs in one process on the same weights, in turns, each result beside
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from w4rl_engines.artifact import read
-from w4rl_engines.errors import EngineError
+from w4rl_engines.errors import EngineError, FellBack
 from w4rl_engines.manifest import Blob
 from w4rl_engines.parity import Error, compare
 from w4rl_fast.distill.choice import is_fit
@@ -78,6 +78,7 @@ class Row:
     gflop_per_frame: float
     share_of_peak: float
     peak_memory_mb: float
+    load_s: float | None
     first_s: float
     timing: Timing
     artifact: str | None = None
@@ -99,7 +100,9 @@ class Case:
     fit: bool
     gflop: float
     stepping: tuple[Any, str] | None = None
+    policy: nn.Module | None = None
     artifact: str | None = None
+    load_s: float | None = None
 
 
 @torch.no_grad()
@@ -142,6 +145,7 @@ def measure_rollouts(run: Path, config: ThroughputConfig) -> tuple[list[Row], di
             gflop_per_frame=case.gflop,
             share_of_peak=case.gflop * frames / timing.median_s / peak[gemm_of(case.precision)],
             peak_memory_mb=memory,
+            load_s=case.load_s,
             first_s=began,
             timing=timing,
             artifact=case.artifact,
@@ -165,7 +169,7 @@ def cases_of(run: LoadedRun, config: ThroughputConfig, horizon: int) -> Iterator
     )  # fmt: skip
     own = run.world.config.sampling.steps
     for steps in (own,) if config.engine == AUTO else config.steps:
-        yield from cases_in(run, TEACHER, steps, run, config, horizon, fit=True)
+        yield from cases_in(run, TEACHER, steps, run, config, horizon, fit=steps == own)
     for folder in [] if config.engine == AUTO else students_of(run.path):
         inside = LoadedRun(folder)
         steps, fit = inside.world.config.sampling.steps, is_fit(run.path, folder)
@@ -189,6 +193,8 @@ def cases_in(
             continue
         try:
             yield make.exported(folder)
+        except FellBack:
+            raise
         except EngineError:  # `not_timed` says why
             continue
 
@@ -221,13 +227,17 @@ class Maker:
         """An artifact as a case; EngineError says why it is none."""
         identity, blob = read(folder).identity, blob_of(folder, self.config.slice_size)
         parity, passed = blob.parity.outputs["frame"].p99, blob.parity.passed
+        began = time.perf_counter()
         engine = engine_of(self.inside, self.run, folder, self.config.slice_size, self.steps)
+        load_s = time.perf_counter() - began
         if is_fused(folder):
             worlds = self.imagination(EAGER, "float32")
             acting = Acting(self.run.policy, worlds, engine)
             label, rollouts = f"{identity.backend}, policy inside", Rollouts(worlds, acting=acting)
-            return self._case(label, identity.precision, parity, rollouts, (acting, "unit"), passed, folder.name)
-        return self.case(identity.backend, identity.precision, parity, engine, passed=passed, artifact=folder.name)
+            made = self._case(label, identity.precision, parity, rollouts, (acting, "unit"), passed, folder.name)
+        else:
+            made = self.case(identity.backend, identity.precision, parity, engine, passed=passed, artifact=folder.name)
+        return replace(made, load_s=load_s)
 
     def _case(
         self, label: str, precision: str, parity: float, rollouts: Rollouts, stepping: tuple[Any, str], passed: bool,
@@ -236,7 +246,7 @@ class Maker:
         return Case(
             world=self.name, engine=label, precision=precision, steps=self.steps, parity_p99=parity,
             run=lambda: rollouts.rollout(self.run.policy, None, self.horizon, 0), fit=self.fit and passed,
-            gflop=self.cost, stepping=stepping, artifact=artifact,
+            gflop=self.cost, stepping=stepping, policy=self.run.policy, artifact=artifact,
         )  # fmt: skip
 
 
@@ -266,7 +276,9 @@ def remember_fastest(run: Path, rows: Sequence[Row]) -> Remembered:
         and not (row.artifact and row.artifact.startswith("acting-"))
     ]  # fmt: skip
     best = max(could, key=lambda row: row.frames_per_s)
-    choice = Remembered.of(best.artifact or EAGER, best.frames_per_s, loaded.world, loaded.judge[0], best.slice_size)
+    choice = Remembered.of(
+        run, best.artifact or EAGER, best.frames_per_s, loaded.world, loaded.judge[0], best.slice_size
+    )
     remember(run, choice)
     return choice
 
@@ -334,7 +346,8 @@ def frame_gflop(run: LoadedRun, steps: int) -> float:
 
 
 def shares_of(case: Case) -> dict[str, float]:
-    """Where the time of a rollout goes: the network, the classifier and the rest of a step, and everything outside.
+    """Where the time of a rollout goes: the network, the classifier and the rest of a step (sampler, vector head and
+    scalings), the policy, and everything else: buffers and the host.
 
     An engine is one piece: of it only the whole step is known.
     """
@@ -343,7 +356,8 @@ def shares_of(case: Case) -> dict[str, float]:
     holder, name = case.stepping
     run, spent = getattr(holder, name), {"step": 0.0}
     timed = {"network": run.world.backbone, "classifier": run.reward} if isinstance(run, WorldStep) else {}
-    handles = [handle for part_name, part in timed.items() for handle in watch(part, part_name, spent)]
+    watched = {**timed, **({"policy": case.policy} if case.policy is not None else {})}
+    handles = [handle for part_name, part in watched.items() for handle in watch(part, part_name, spent)]
 
     def step(*tensors: Tensor) -> tuple[Tensor, ...]:
         started = time.perf_counter()
@@ -360,10 +374,12 @@ def shares_of(case: Case) -> dict[str, float]:
         setattr(holder, name, run)
         for handle in handles:
             handle.remove()
-    inside = sum(spent.get(name, 0.0) for name in timed)
-    rest = {"rest of the step": spent["step"] - inside} if timed else {"step": spent["step"]}
-    parts = {**{name: spent[name] for name in timed}, **rest, "policy, buffers and host": whole - spent["step"]}
-    return {name: part / whole for name, part in parts.items()}
+    parts = {part_name: spent[part_name] for part_name in timed}
+    rest = spent["step"] - sum(parts.values())
+    policy = spent.get("policy", 0.0)
+    parts |= {"rest of the step" if timed else "step": rest, "policy": policy}
+    parts["buffers and host"] = whole - spent["step"] - policy
+    return {part_name: part / whole for part_name, part in parts.items() if part}
 
 
 def watch(part: nn.Module, name: str, spent: dict[str, float]) -> Iterator[torch.utils.hooks.RemovableHandle]:

@@ -33,13 +33,15 @@ class Change:
         return "faster" if self.ratio > 1 else "slower"
 
 
-def read_before(path: Path, environment: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A summary that was written before; one of another machine is refused, since speeds of two tell nothing."""
+def read_before(path: Path, environment: Mapping[str, Any], fields: Sequence[str] = ()) -> Mapping[str, Any]:
+    """A summary that was written before, whose rows have these fields; one of another machine is refused, since speeds
+    of two tell nothing.
+    """
     before = read_json(path)
     try:
         card = before["environment"]
         others = [name for name in (*SAME, "torch_threads") if card.get(name) != environment.get(name)]
-        rows = before["rows"]
+        rows = [{name: row[name] for name in fields} for row in before["rows"]]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}", rule="it is no result of a benchmark", remedy="Name the JSON file that one wrote"
