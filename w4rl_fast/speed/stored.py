@@ -73,7 +73,7 @@ def changes(
 def in_words(found: Sequence[Change], versions: Mapping[str, tuple[str | None, str | None]]) -> str:
     """A table for a terminal, and the libraries that are others now."""
     lines = [
-        f"{each.case:60} {each.before:10,.0f} {each.now:10,.0f} {each.ratio:6.2f}x  {each.verdict}" for each in found
+        f"{each.case:60} {each.before:10,.4g} {each.now:10,.4g} {each.ratio:6.2f}x  {each.verdict}" for each in found
     ]
     lines += [f"{name}: {old} then, {new} now" for name, (old, new) in versions.items()]
     return "\n".join([f"{'case':60} {'then /s':>10} {'now /s':>10}   ratio", *lines])
