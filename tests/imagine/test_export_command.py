@@ -82,9 +82,18 @@ def test_the_command_that_builds_again_names_the_targets(kept, monkeypatch) -> N
     assert rebuild_of(folder).endswith("--precision fp32 --target sm89,sm120 --batch {batches}")
 
 
-def test_nothing_that_could_be_built_is_an_error(kept, refused) -> None:
-    said = refused("export", kept, "--engine", "all", "--precision", "int8", "--target", "sm89", "--batch", 0)
-    assert "at least 1" in said
+def test_it_is_an_error_where_nothing_could_be_built(kept, refused, monkeypatch) -> None:
+    def refuse(*_, **__):
+        raise EngineError("an engine", "it cannot be built", "Choose another")
+
+    monkeypatch.setattr("w4rl_fast.imagine.export.export_one", refuse)
+    assert "none of them could be built" in refused("export", kept, *FEW, "--engine", "all")
+
+
+def test_targets_that_nothing_was_built_for_are_an_error(kept, refused, monkeypatch) -> None:
+    monkeypatch.setattr("w4rl_fast.cli.export.chosen", lambda *_: [("eager", "float32")])
+    assert "--target sm90: tensorrt-rtx was not built" in refused("export", kept, *FEW, "--target", "sm90")
+    assert left(kept), "what could be built is kept"
 
 
 def test_a_folder_that_cannot_be_written_is_named(kept, refused) -> None:

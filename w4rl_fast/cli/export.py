@@ -71,6 +71,8 @@ def export(
         click.echo(f"{what}: {why}", err=True)
     if not built:
         raise EngineError("all engines", "none of them could be built, as is said above", "Choose one by its name")
+    if target and RTX not in {each.identity.backend for each in built}:
+        raise EngineError(f"--target {target}", f"{RTX} was not built, as is said above", f"See `--engine {RTX}` alone")
 
 
 def sizes(batch: str, option: str = "--batch") -> tuple[int, ...]:
