@@ -26,10 +26,10 @@ SOURCES = ("expert", "noisy", "random")
 
 def same_episode(first, second):
     """Whether two episodes are equal in every bit and in where they come from."""
-    arrays = ("frames", "actions", "proprio", "success")
-    equal = all(np.array_equal(getattr(first, name), getattr(second, name)) for name in arrays)
-    types = all(getattr(first, name).dtype == getattr(second, name).dtype for name in arrays)
-    return equal and types and first.info == second.info
+    arrays = ("frames", "actions", "proprio", "success", "landmarks")
+    pairs = [(getattr(first, name), getattr(second, name)) for name in arrays]
+    equal = all(one is other or (one.dtype == other.dtype and np.array_equal(one, other)) for one, other in pairs)
+    return equal and first.info == second.info
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,12 +49,12 @@ def fixture_same_episode():
 def schema():
     from w4rl_fast.data.episode import Schema
 
-    return Schema(image_size=8, action_low=(-1.0, -0.5), action_high=(1.0, 2.0), proprio_dim=3)
+    return Schema(image_size=8, action_low=(-1.0, -0.5), action_high=(1.0, 2.0), proprio_dim=3, landmark_dim=4)
 
 
 @pytest.fixture(scope="session")
 def make_episode(schema):
-    """A made-up episode whose every pixel, action and proprioception tells its seed and its row."""
+    """A made-up episode whose every pixel, action, proprioception and landmark tells its seed and its row."""
     from w4rl_fast.data.episode import Episode, EpisodeInfo
 
     def make(seed, *, length=None, task="toy/push", source="expert", origin="", size=schema.image_size):
@@ -65,9 +65,10 @@ def make_episode(schema):
         actions = np.stack([rows / 1024, np.full(len(rows), -(seed % 64) / 64)], 1).astype(np.float32)
         actions[-1] = 0
         proprio = np.stack([rows, np.full(len(rows), seed), rng.normal(size=len(rows))], 1).astype(np.float32)
+        landmarks = proprio[:, [1, 0, 2, 2]] / 1024
         success = rows >= len(rows) - seed % 3
         info = EpisodeInfo(task=task, source=source, seed=seed, succeeded=bool(seed % 3), origin=origin)
-        return Episode(frames, actions, proprio, success, info)
+        return Episode(frames, actions, proprio, success, info, landmarks)
 
     return make
 

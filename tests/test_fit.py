@@ -93,6 +93,24 @@ def test_a_checkpoint_of_other_settings_or_another_model_is_refused(tmp_path) ->
         Fit(nn.Sequential(*network(), nn.Linear(1, 1)), CONFIG, tmp_path, stage="test")
 
 
+@pytest.mark.parametrize("part", ["weight", "buffer"])
+def test_a_checkpoint_whose_weights_have_other_shapes_is_refused(tmp_path, part) -> None:
+    def model(width: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, width if part == "weight" else 1), Counts(width))
+
+    class Counts(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            if part == "buffer":
+                self.register_buffer("seen", torch.zeros(width))
+
+    Fit(model(8), CONFIG, tmp_path, stage="test").save()
+    wrong = {"weight": r"0\.bias is \(8,\) and not \(9,\)", "buffer": r"1\.seen is \(8,\) and not \(9,\)"}
+    with pytest.raises(UserError, match=wrong[part]) as caught:
+        Fit(model(9), CONFIG, tmp_path, stage="test")
+    assert "delete the folder" in caught.value.remedy
+
+
 def test_the_rate_warms_up_and_decays_to_nothing() -> None:
     rates = [rate_at(step, CONFIG) for step in range(CONFIG.steps + 1)]
     assert rates[0] == pytest.approx(1 / 5)

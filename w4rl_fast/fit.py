@@ -155,11 +155,19 @@ class Fit:
             metadata = file.metadata()
             there, wanted = set(file.keys()), {f"weight/{name}" for name in self.named}
             missing, foreign = wanted - there, {k for k in there if k.startswith("weight/")} - wanted
-            if metadata["config"] != json.dumps(to_json_dict(self.config), sort_keys=True) or missing or foreign:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in there}
+            misshapen = [
+                f"{name} is {shapes[key]} and not {tuple(values.shape)}"
+                for kind, named in (("weight", self.named), ("buffer", dict(self.model.named_buffers())))
+                for name, values in named.items()
+                if shapes.get(key := f"{kind}/{name}", values.shape) != values.shape
+            ]
+            other = metadata["config"] != json.dumps(to_json_dict(self.config), sort_keys=True)
+            if other or missing or foreign or misshapen:
                 raise UserError(
                     f"checkpoint {path}",
-                    rule=f"it belongs to a training with other settings or another model"
-                    f" (missing {sorted(missing)[:3]}, unknown {sorted(foreign)[:3]})",
+                    rule="it belongs to a training with other settings or another model (missing"
+                    f" {sorted(missing)[:3]}, unknown {sorted(foreign)[:3]}, of another shape {misshapen[:3]})",
                     remedy="Train with the settings it was made with, or delete the folder to start again",
                 )
             self.step, self._total = int(metadata["step"]), float(metadata["total"])

@@ -1,9 +1,12 @@
+import fcntl
+import multiprocessing
 import shutil
+import threading
 
 import numpy as np
 import pytest
 
-from w4rl_fast.data.cache import NAMES, Mapped, decoded
+from w4rl_fast.data.cache import NAMES, Mapped, build, columns_of, decoded
 from w4rl_fast.data.store import Store
 from w4rl_fast.errors import UserError
 
@@ -21,8 +24,9 @@ def arrays_of(folder, store):
         "actions": (np.float32, (rows, store.schema.action_dim)),
         "proprio": (np.float32, (rows, store.schema.proprio_dim)),
         "success": (np.bool_, (rows,)),
+        "landmarks": (np.float32, (rows, store.schema.landmark_dim)),
     }
-    return {name: Mapped(folder / f"{name}.raw", *shapes[name], 1 << 20).array for name in NAMES}
+    return {name: Mapped(folder / f"{name}.raw", *shapes[name], 1 << 20).array for name in columns_of(store)}
 
 
 def check_content(folder, store):
@@ -35,7 +39,7 @@ def stamps(path, *, without="cache"):
     return {
         file: (file.stat().st_mtime_ns, file.stat().st_size)
         for file in path.rglob("*")
-        if file.is_file() and without not in file.parts
+        if file.is_file() and without not in file.parts and file.name != ".cache.lock"
     }
 
 
@@ -91,6 +95,55 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_half_cache(store, failing_di
     check_content(decoded(store), store)
 
 
+def decode(path, barrier):
+    barrier.wait()
+    decoded(Store(path))
+
+
+def test_of_two_processes_at_once_one_decodes_and_both_find_it_whole(fill, make_episode, tmp_path):
+    store = fill(tmp_path / "store", [make_episode(seed, length=60) for seed in range(30)])
+    context = multiprocessing.get_context("fork")
+    for _ in range(5):
+        barrier = context.Barrier(2)
+        both = [context.Process(target=decode, args=(store.path, barrier)) for _ in range(2)]
+        for process in both:
+            process.start()
+        for process in both:
+            process.join()
+        assert [process.exitcode for process in both] == [0, 0]
+        check_content(decoded(store), store)
+        shutil.rmtree(store.cache)
+
+
+def test_another_process_that_decodes_is_waited_for(store):
+    """Without a second cache: what the other made while this one waited is taken."""
+    with open(store.path / ".cache.lock", "a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=decoded, args=(store,))
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        folder = build(store, store.cache / store.digest)
+        before = stamps(folder, without="nothing")
+    waiting.join()
+    assert stamps(folder, without="nothing") == before
+
+
+def test_a_whole_cache_is_read_where_nothing_may_be_written(store, monkeypatch):
+    folder = decoded(store)
+    monkeypatch.setattr("builtins.open", refuse_to_write(open))
+    assert decoded(store) == folder
+
+
+def refuse_to_write(real):
+    def call(file, mode="r", *rest, **settings):
+        if "r" not in mode:
+            raise OSError(30, "Read-only file system")
+        return real(file, mode, *rest, **settings)
+
+    return call
+
+
 def test_a_disk_too_small_is_said_before_anything_is_written(store, monkeypatch):
     usage = shutil.disk_usage(store.path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
@@ -104,11 +157,11 @@ def test_rows_without_numbers_are_decoded_too(tmp_path, schema, make_episode):
 
     from w4rl_fast.data.store import writing
 
-    bare = replace(schema, proprio_dim=0)
+    bare = replace(schema, proprio_dim=0, landmark_dim=0)
     with writing(tmp_path / "store", bare, {}) as writer:
         for seed in range(3):
             episode = make_episode(seed)
-            writer.add(replace(episode, proprio=np.zeros((len(episode), 0), np.float32)))
+            writer.add(replace(episode, proprio=np.zeros((len(episode), 0), np.float32), landmarks=None))
     store = Store(tmp_path / "store")
     check_content(decoded(store), store)
 

@@ -34,7 +34,7 @@ def copied(whole, tmp_path):
 
 
 def files_of(path):
-    return sorted(file for file in path.rglob("*") if file.is_file() and file.name != "lock")
+    return sorted(file for file in path.rglob("*") if file.is_file() and "lock" not in file.name)
 
 
 def flip(file, at, bit=0):
@@ -124,7 +124,7 @@ def test_a_flip_in_the_index_of_a_shard_names_every_episode_in_it(copied):
     assert set(damage.episodes) == rows_of(segment, 0, SHARD)
 
 
-@pytest.mark.parametrize("array", ["img", "action", "state", "success"])
+@pytest.mark.parametrize("array", ["img", "action", "state", "success", "landmarks"])
 @pytest.mark.parametrize("left", [0, 10, -1])
 def test_a_cut_shard_is_found_and_names_its_episodes(copied, array, left):
     store = Store(copied)

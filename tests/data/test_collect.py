@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("metaworld")
 
-from w4rl_fast.data.actors import Disturbed, Expert, Random
+from w4rl_fast.data.actors import Disturbed, Expert, Player, Random
 from w4rl_fast.data.check import check_store
 from w4rl_fast.data.collect import CollectConfig, Done, Worker, collect
 from w4rl_fast.data.episode import SOURCES
@@ -30,7 +30,12 @@ LONG = replace(TASK, horizon=40)
 
 def recorded(config, *tasks):
     """What a collection should hold, recorded here one after the other."""
-    factories = {"random": Random, "expert": Expert, "noisy": lambda: Disturbed(Expert(), config.noise, config.bias)}
+    factories = {
+        "random": Random,
+        "expert": Expert,
+        "play": Player,
+        "noisy": lambda: Disturbed(Expert(), config.noise, config.bias),
+    }
     episodes = {}
     for settings in tasks:
         task = make_task(settings)
@@ -215,6 +220,23 @@ def test_it_does_not_matter_how_many_work_or_when_the_rest_is_asked_for(tmp_path
     succeeded = sum(episode.info.succeeded for episode in expected.values())
     assert (first.succeeded + second.succeeded).total() == succeeded
     assert (first.episodes + second.episodes)["metaworld/push-v3", "noisy"] == 3
+
+
+def test_play_is_collected_bit_for_bit_again(tmp_path, same_episode):
+    """By two workers, by one, and here; its landmarks with it."""
+    pytest.importorskip("pymunk")
+    task, config = replace(default_config("push-t", image_size=8), horizon=12), CollectConfig(play=6)
+    for workers in (2, 1):
+        collect(tmp_path / str(workers), [task], replace(config, workers=workers))
+        check_holds(tmp_path / str(workers), recorded(config, task), same_episode)
+    episode = Store(tmp_path / "2").read(0)
+    assert (episode.info.source, episode.landmarks.shape) == ("play", (13, 8))
+    assert np.ptp(episode.landmarks, axis=0).any() or np.ptp(episode.proprio, axis=0).any()
+
+
+def test_nobody_plays_in_metaworld(tmp_path):
+    with pytest.raises(UserError, match="nobody plays"):
+        collect(tmp_path / "store", [TASK], CollectConfig(play=1))
 
 
 def test_an_error_a_user_can_act_on_travels_between_processes_as_it_is():

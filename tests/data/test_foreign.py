@@ -65,7 +65,7 @@ def test_windows_are_cut_from_a_replay_buffer_where_it_lies(buffer, arrays):
     assert (len(store), store.lengths, {info.task for info in store.infos}) == (3, list(LENGTHS), {"push_t"})
     check_windows(store, arrays)
     assert tree(buffer) == before, "nothing is written inside"
-    assert {path.name for path in buffer.parent.iterdir()} == {"push.zarr", "push.zarr.cache"}
+    assert {path.name for path in buffer.parent.iterdir()} == {"push.zarr", "push.zarr.cache", ".push.zarr.cache.lock"}
 
 
 def test_a_zip_file_is_read_where_it_lies(buffer, arrays, tmp_path):

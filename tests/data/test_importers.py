@@ -167,7 +167,7 @@ WRONG_BUFFERS = {
     "an image is not whole": (bad("data/img", put(0.5, 9, 0, 0, 0)), "image of row 9"),
     "an image is too bright": (bad("data/img", put(256, 9, 0, 0, 0)), "image of row 9"),
     "an image is nan": (bad("data/img", put(np.nan, 9, 0, 0, 0)), "image of row 9"),
-    "a state is infinite": (bad("data/state", put(np.inf, 9, 0)), "proprioception is finite"),
+    "a state is infinite": (bad("data/state", put(np.inf, 9, 0)), "proprioception and landmarks are finite"),
 }
 
 

@@ -26,7 +26,8 @@ def test_arrays_may_lie_in_memory_as_they_like(tmp_path, make_episode, same_epis
     whole = make_episode(1)
     turned = [np.asfortranarray(array) for array in (whole.frames, whole.actions, whole.proprio)]
     assert not turned[0].flags.c_contiguous
-    assert same_episode(load_pending(save_pending(tmp_path, Episode(*turned, whole.success, whole.info))), whole)
+    episode = Episode(*turned, whole.success, whole.info, np.asfortranarray(whole.landmarks))
+    assert same_episode(load_pending(save_pending(tmp_path, episode)), whole)
 
 
 def test_any_flipped_bit_is_found(tmp_path, make_episode):

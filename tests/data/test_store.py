@@ -13,11 +13,14 @@ import pytest
 from w4rl_fast.data import store as store_module
 from w4rl_fast.data.check import check_store
 from w4rl_fast.data.episode import Schema
+from w4rl_fast.data.index import Index, decode_index, encode_index
 from w4rl_fast.data.pending import save_pending
 from w4rl_fast.data.store import Store, writing
+from w4rl_fast.data.windows import WindowConfig, Windows
 from w4rl_fast.errors import UserError
 
 TASKS = {"toy/push": {"horizon": 5}}
+ARRAYS = ("frames", "actions", "proprio", "success", "landmarks")
 
 
 @pytest.fixture(scope="session")
@@ -78,11 +81,33 @@ def test_rows_beyond_a_shard_go_to_the_next_file(tmp_path, fill, make_episode, s
 
 def test_a_robot_without_proprioception_is_stored_too(tmp_path, make_episode, same_episode):
     schema = Schema(image_size=8, action_low=(-1.0, -1.0), action_high=(1.0, 1.0), proprio_dim=0)
-    episode = replace(make_episode(1), proprio=np.zeros((4, 0), np.float32))
+    episode = replace(make_episode(1), proprio=np.zeros((4, 0), np.float32), landmarks=None)
     with writing(tmp_path / "store", schema, TASKS) as writer:
         writer.add(episode)
     assert same_episode(Store(tmp_path / "store").read(0), episode)
     assert not check_store(tmp_path / "store").damage
+
+
+@pytest.mark.usefixtures("_small_segments")
+def test_a_store_without_landmarks_has_no_such_array_and_still_works(tmp_path, schema, make_episode, same_episode):
+    path, written = tmp_path / "store", [replace(make_episode(seed), landmarks=None) for seed in range(8)]
+    for some in (written[:3], written[3:]):
+        with writing(path, replace(schema, landmark_dim=0), TASKS) as writer:
+            for episode in some:
+                writer.add(episode)
+    store = Store(path)
+    assert all(same_episode(store.read(seed), episode) for seed, episode in enumerate(written))
+    batch = Windows(store, WindowConfig(history=2, held_out=0.0)).batch(0, 4)
+    assert batch.landmarks is None
+    assert not list(path.rglob("*landmarks*"))
+    assert not check_store(path).damage
+
+
+def test_a_store_of_before_there_were_landmarks_opens(schema):
+    """Its schema does not speak of them."""
+    said = json.loads(encode_index(Index(schema=replace(schema, landmark_dim=0), tasks={})))
+    del said["schema"]["landmark_dim"]
+    assert decode_index(said).schema.landmark_dim == 0
 
 
 def test_a_hundred_thousand_frames_take_few_files(tmp_path, fill, make_episode):
@@ -111,7 +136,9 @@ def test_a_sealed_segment_opens_as_a_replay_buffer(tmp_path, fill, episodes):
 
 
 def contents(store):
-    return [(store.keys[n], store.read(n).frames.tobytes(), store.read(n).actions.tobytes()) for n in range(len(store))]
+    episodes = map(store.read, range(len(store)))
+    arrays = [[getattr(episode, name).tobytes() for name in ARRAYS] for episode in episodes]
+    return list(zip(store.keys, arrays, strict=True))
 
 
 @pytest.mark.usefixtures("_small_segments")
@@ -188,7 +215,6 @@ def put(array, value, *at):
     return array
 
 
-ARRAYS = ("frames", "actions", "proprio", "success")
 MISFITS = {
     "float frames": (lambda e: {"frames": e.frames.astype(np.float32)}, "frames .* float32.*uint8"),
     "wide frames": (lambda _: {"frames": np.zeros((5, 8, 9, 3), np.uint8)}, r"\(5, 8, 9, 3\).*\(5, 8, 8, 3\)"),
@@ -198,6 +224,11 @@ MISFITS = {
     "large actions": (lambda e: {"actions": put(e.actions, 1.5, 0, 0)}, r"within \[-1, 1\]"),
     "an action that is no number": (lambda e: {"actions": put(e.actions, np.nan, 1, 1)}, "finite"),
     "proprioception that is no number": (lambda e: {"proprio": put(e.proprio, np.inf, 1, 2)}, "finite"),
+    "landmarks that are no number": (lambda e: {"landmarks": put(e.landmarks, np.nan, 1, 2)}, "landmarks are finite"),
+    "three landmarks": (lambda e: {"landmarks": e.landmarks[:, :3]}, r"landmarks .*\(5, 3\).*\(5, 4\)"),
+    "a row of landmarks too few": (lambda e: {"landmarks": e.landmarks[:-1]}, r"landmarks .*\(4, 4\).*\(5, 4\)"),
+    "double landmarks": (lambda e: {"landmarks": e.landmarks.astype(np.float64)}, "landmarks .* float64.*float32"),
+    "no landmarks": (lambda _: {"landmarks": None}, r"landmarks .* missing.*\(5, 4\)"),
     "one row": (lambda e: {name: getattr(e, name)[:1] for name in ARRAYS}, "at least two observations"),
     "strange source": (lambda e: {"info": replace(e.info, source="human")}, "'human'.*expert, noisy"),
 }
@@ -218,6 +249,7 @@ def test_an_episode_that_does_not_fit_is_refused_and_the_others_stay(tmp_path, s
     [
         ({"image_size": 16}, "8x8 frames"),
         ({"proprio_dim": 4}, "3 proprioception"),
+        ({"landmark_dim": 0}, "4 landmark"),
         ({"action_low": (-1.0, -1.0)}, "holds"),
         ({"action_low": (0.0,), "action_high": (1.0,)}, "2 action"),
     ],
@@ -343,7 +375,7 @@ def test_two_writers_in_one_process_are_refused_too(tmp_path, schema):
 def test_a_missing_shard_is_refused_at_open(tmp_path, fill, episodes):
     fill(tmp_path / "store", episodes)
     rows = [file for file in (tmp_path / "store" / "segments").rglob("data/*/c/**/*") if file.is_file()]
-    assert len(rows) == 4
+    assert len(rows) == 5
     for file in rows:
         kept = file.read_bytes()
         file.unlink()
@@ -708,7 +740,13 @@ def test_store_json_says_what_the_documentation_says(tmp_path, fill, episodes):
     fill(tmp_path / "store", episodes[:3])
     said = json.loads((tmp_path / "store" / "store.json").read_text())
     assert (said["format"], said["version"]) == ("w4rl-store", 1)
-    assert said["schema"] == {"image_size": 8, "action_low": [-1, -0.5], "action_high": [1, 2], "proprio_dim": 3}
+    assert said["schema"] == {
+        "image_size": 8,
+        "action_low": [-1, -0.5],
+        "action_high": [1, 2],
+        "proprio_dim": 3,
+        "landmark_dim": 4,
+    }
     assert said["segments"][0]["episodes"] == 3
     assert not list((tmp_path / "store" / "pending").iterdir())
 

@@ -26,6 +26,7 @@ def gathered(store, episodes, config, episode, row):
         "proprio": source.proprio[inside],
         "success": source.success[inside],
         "real": np.array(rows) >= 0,
+        "landmarks": source.landmarks[inside],
     }
 
 
@@ -101,6 +102,7 @@ def test_shapes_and_layout_are_what_the_contract_says(mixed_store, schema):
     assert batch.frames.max() <= 1
     assert batch.actions.shape == (7, 4, schema.action_dim)
     assert batch.proprio.shape == (7, 5, schema.proprio_dim)
+    assert batch.landmarks.shape == (7, 5, schema.landmark_dim)
     assert batch.success.shape == batch.real.shape == (7, 5)
     assert batch.episode.shape == batch.row.shape == (7,)
 
@@ -122,7 +124,7 @@ def test_without_pixels_everything_else_is_the_same(mixed_store):
     blind = Windows(mixed_store, WindowConfig(anchor=True, pixels=False), seed=4).batch(0, 16)
     assert blind.frames.shape[:2] == (16, 0)
     assert torch.equal(blind.anchor, plain.anchor)
-    for name in ("actions", "proprio", "success", "real"):
+    for name in ("actions", "proprio", "success", "real", "landmarks"):
         assert torch.equal(getattr(blind, name), getattr(plain, name))
 
 
@@ -130,7 +132,7 @@ def test_without_pixels_everything_else_is_the_same(mixed_store):
 
 
 def same_batch(first, second):
-    tensors = ("frames", "actions", "proprio", "success", "real")
+    tensors = ("frames", "actions", "proprio", "success", "real", "landmarks")
     same = all(torch.equal(getattr(first, name), getattr(second, name)) for name in tensors)
     return same and (first.episode == second.episode).all() and (first.row == second.row).all()
 

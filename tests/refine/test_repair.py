@@ -52,6 +52,7 @@ class EdgeTask:
     """A square that the actions push; it succeeds at the right edge."""
 
     action_low, action_high, proprio_dim = SCHEMA.action_low, SCHEMA.action_high, SCHEMA.proprio_dim
+    landmark_dim = 0
 
     def __init__(self, config: TaskConfig) -> None:
         self.config = config

@@ -2,23 +2,23 @@ import pytest
 
 from w4rl_fast.errors import MissingExtra, UserError
 from w4rl_fast.tasks import TaskConfig, default_config, make_task, task_names
-from w4rl_fast.tasks.catalogue import CAMERAS, TIMING
+from w4rl_fast.tasks.catalogue import CAMERAS, PUSH_T, TIMING
 from w4rl_fast.tasks.metaworld import SIMULATOR_STEPS
 
 
-def test_there_are_fifty_tasks_and_each_default_fits_its_simulator():
+def test_there_are_fifty_tasks_of_metaworld_and_one_more_and_each_default_fits_its_simulator():
     names = task_names()
-    assert len(names) == len(set(names)) == 50
+    assert len(names) == len(set(names)) == 51 and PUSH_T in names
     assert set(CAMERAS) <= set(TIMING)
     for name in names:
         config = default_config(name, image_size=32)
         assert (config.name, config.image_size, config.renderer) == (name, 32, "ray")
-        assert config.horizon * config.action_repeat <= SIMULATOR_STEPS
+        assert config.horizon * config.action_repeat <= SIMULATOR_STEPS or name == PUSH_T
 
 
 def test_the_names_are_those_of_metaworld():
     environments = pytest.importorskip("metaworld.env_dict").ALL_V3_ENVIRONMENTS
-    assert {name.removeprefix("metaworld/") for name in task_names()} == set(environments)
+    assert {name.removeprefix("metaworld/") for name in task_names()} == {*environments, PUSH_T}
 
 
 @pytest.mark.parametrize(

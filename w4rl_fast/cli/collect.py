@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("--expert", default=0, help="Episodes of the scripted expert.")
 @click.option("--noisy", default=0, help="Episodes of the expert with noise and bias.")
 @click.option("--random", default=0, help="Episodes of random motion.")
+@click.option("--play", default=0, help="Episodes of somebody who plays, where the task has one (push-t).")
 @click.option("--policy", type=click.Path(path_type=Path), help="A run whose policy is rolled out.")
 @click.option("--rollouts", default=0, help="Episodes of that policy, with noise and bias.")
 @click.option("--noise", default=0.5, show_default=True, help="Largest deviation of noise; each episode draws its own.")

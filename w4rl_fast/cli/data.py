@@ -53,6 +53,7 @@ def summarise(opened: "Episodes") -> dict[str, Any]:
         "action_low": opened.schema.action_low,
         "action_high": opened.schema.action_high,
         "proprio_dim": opened.schema.proprio_dim,
+        "landmark_dim": opened.schema.landmark_dim,
         "digest": opened.digest,
         "sources": [
             {"task": task, "source": source, "episodes": count, "succeeded": succeeded[task, source]}
@@ -84,6 +85,29 @@ def check(store: Path, as_json: bool) -> None:
         click.echo(f"{store}: {report.episodes} episodes, {report.rows} frames, {report.files} files, {verdict}")
     if report.damage:
         raise SystemExit(2)
+
+
+@data.command()
+@click.argument("store", type=STORE)
+@click.option("--episodes", type=click.IntRange(min=1), help="How many, spread over tasks, sources and outcomes.")
+@click.option("--json", "as_json", is_flag=True)
+def replay(store: Path, episodes: int | None, as_json: bool) -> None:
+    """Give the simulator the recorded actions, and say how far it goes astray from what was recorded."""
+    import dataclasses
+
+    from w4rl_fast.data.store import Store
+    from w4rl_fast.truth.replayed import replay_store
+
+    opened = Store(store)
+    astray = replay_store(opened, spread(opened, len(opened) if episodes is None else episodes))
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(astray)))
+        return
+    click.echo(f"{store}: {astray.agreed} of {astray.episodes} replayed episodes end as they were recorded")
+    for error in astray.errors:
+        step = "last step" if error.step is None else f"step {error.step}"
+        spreads = f"median {error.median:.3g}, 95 % below {error.p95:.3g} {error.unit}".rstrip()
+        click.echo(f"  {error.of} at {step}: {spreads} ({error.episodes} episodes)")
 
 
 @data.command()
@@ -133,9 +157,9 @@ def import_(source: Path, kind: str, task: str, out: Path, settings: tuple[str, 
     from w4rl_fast.data.store import writing
     from w4rl_fast.progress import Progress
 
-    schema, episodes = read_foreign(source, kind, task, settings)
+    schema, recorded, episodes = read_foreign(source, kind, task, settings)
     added, there = 0, 0
-    with writing(out, schema, {task: {}}) as writer, Progress("import", unit="episodes") as bar:
+    with writing(out, schema, {task: recorded}) as writer, Progress("import", unit="episodes") as bar:
         for episode in episodes:
             if writer.add(episode):
                 added += 1
@@ -147,14 +171,19 @@ def import_(source: Path, kind: str, task: str, out: Path, settings: tuple[str, 
         click.echo(f"{there} were left out: {out} holds episodes of that name ({source.name} and the number) already")
 
 
-def read_foreign(source: Path, kind: str, task: str, settings: tuple[str, ...]) -> tuple["Schema", Iterator["Episode"]]:
+def read_foreign(
+    source: Path, kind: str, task: str, settings: tuple[str, ...]
+) -> tuple["Schema", dict[str, Any], Iterator["Episode"]]:
+    """Schema, the settings of the task if they are known, and episodes."""
     from w4rl_fast.config import override
     from w4rl_fast.data.importers import diffusion_policy, robomimic
 
     if kind == "robomimic":
-        return robomimic.read_episodes(source, override(robomimic.RobomimicConfig(task=task), settings))
+        schema, episodes = robomimic.read_episodes(source, override(robomimic.RobomimicConfig(task=task), settings))
+        return schema, {}, episodes
     config = override(diffusion_policy.DiffusionPolicyConfig(task=task), settings)
-    return diffusion_policy.read_episodes(source, config)
+    schema, episodes = diffusion_policy.read_episodes(source, config)
+    return schema, diffusion_policy.task_settings(source, config), episodes
 
 
 @data.command()

@@ -61,6 +61,16 @@ class Disturbed:
         return np.asarray(np.clip(action + self._offset + noise, -1.0, 1.0), dtype=np.float32)
 
 
+class Player:
+    """Somebody who plays with the things of the task."""
+
+    def begin(self, task: Task, rng: np.random.Generator) -> None:
+        self._act = task.player(rng)
+
+    def act(self, observation: Observation) -> Vector:
+        return self._act()
+
+
 class Random:
     """Uniform actions, each held for one to three steps."""
 

@@ -1,5 +1,6 @@
 """Decoded frames beside a store: plain arrays to be memory-mapped, since windows are read in random order."""
 
+import fcntl
 import json
 import mmap
 import shutil
@@ -17,20 +18,29 @@ from w4rl_fast.errors import UserError
 from w4rl_fast.files import disk_errors, publish, sync_tree
 from w4rl_fast.progress import Progress, plan
 
-NAMES = ("frames", "actions", "proprio", "success")
+NAMES = ("frames", "actions", "proprio", "success", "landmarks")
 TABLE = "cache.json"
 BLOCK = 1 << 22
 
 
 def decoded(store: Episodes) -> Path:
-    """The folder of decoded arrays of this very store, made on first use and checked on every other."""
-    folder = store.cache / store.digest
-    if (folder / TABLE).exists():
-        if not check_cache(folder):
+    """The folder of decoded arrays of this very store, made on first use and checked on every other.
+
+    Of several processes one decodes, and the others wait for it.
+    """
+    folder, lock = store.cache / store.digest, store.cache.with_name(f".{store.cache.name}.lock")
+    if whole(folder):
+        return folder
+    with disk_errors(lock), open(lock, "a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if whole(folder):
             return folder
-        shutil.rmtree(folder)
-    shutil.rmtree(store.cache, ignore_errors=True)
-    return build(store, folder)
+        shutil.rmtree(store.cache, ignore_errors=True)
+        return build(store, folder)
+
+
+def whole(folder: Path) -> bool:
+    return (folder / TABLE).exists() and not check_cache(folder)
 
 
 def build(store: Episodes, folder: Path) -> Path:
@@ -40,7 +50,7 @@ def build(store: Episodes, folder: Path) -> Path:
     temporary = folder.with_name(f".{folder.name}.tmp")
     with disk_errors(folder):
         temporary.mkdir(parents=True)
-        writers = {name: ArrayFile(temporary / f"{name}.raw") for name in NAMES}
+        writers = {name: ArrayFile(temporary / f"{name}.raw") for name in columns_of(store)}
         with Progress("decode", total=len(store), unit="episodes") as bar:
             for number in range(len(store)):
                 episode = store.read(number)
@@ -52,6 +62,11 @@ def build(store: Episodes, folder: Path) -> Path:
         sync_tree(temporary)
         temporary.rename(folder)
     return folder
+
+
+def columns_of(store: Episodes) -> tuple[str, ...]:
+    """What there is of every row."""
+    return NAMES if store.schema.landmark_dim else NAMES[:-1]
 
 
 def row_bytes(episode: Episode, name: str) -> NDArray[Any]:

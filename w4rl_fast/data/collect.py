@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from w4rl_fast.config import to_json_dict
-from w4rl_fast.data.actors import Actor, ActorFactory, Disturbed, Expert, Random
+from w4rl_fast.data.actors import Actor, ActorFactory, Disturbed, Expert, Player, Random
 from w4rl_fast.data.pending import save_pending
 from w4rl_fast.data.pool import in_processes
 from w4rl_fast.data.record import Job, episode_seed, record_episode, schema_of
@@ -29,6 +29,7 @@ class CollectConfig:
     expert: int = 0
     noisy: int = 0
     random: int = 0
+    play: int = 0
     rollouts: int = 0
     repair: int = 0
     noise: float = 0.5
@@ -37,7 +38,7 @@ class CollectConfig:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        counts = {name: getattr(self, name) for name in ("expert", "noisy", "random", "rollouts", "repair")}
+        counts = {name: getattr(self, name) for name in ("expert", "noisy", "random", "play", "rollouts", "repair")}
         for name, value in counts.items():
             if value < 0:
                 raise ValueError(f"{name}={value}: a number of episodes is zero or more")
@@ -61,8 +62,12 @@ class CollectConfig:
     def counts(self) -> dict[str, int]:
         return {
             "expert": self.expert, "noisy": self.noisy, "policy": self.rollouts, "random": self.random,
-            "repair": self.repair,
+            "repair": self.repair, "play": self.play,
         }  # fmt: skip
+
+
+CALM: dict[str, Callable[[], Actor]] = {"expert": Expert, "random": Random, "play": Player}
+"""Who acts undisturbed."""
 
 
 @dataclass(slots=True)
@@ -163,10 +168,8 @@ class Worker:
         return Done(job, len(episode), episode.info.succeeded)
 
     def actor(self, job: Job) -> Actor:
-        if job.source == "random":
-            return Random()
-        if job.source == "expert":
-            return Expert()
+        if job.source in CALM:
+            return CALM[job.source]()
         if job.source == "noisy":
             return Disturbed(Expert(), self.config.noise, self.config.bias)
         if self.policy is None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from w4rl_fast.errors import UserError
 
-SOURCES = ("expert", "noisy", "policy", "random", "imported", "repair")
+SOURCES = ("expert", "noisy", "policy", "random", "imported", "repair", "play")
 DEMONSTRATIONS = ("expert", "noisy", "imported")
 PLAYED = ("policy", "repair")
 """Rollouts of a learnt policy: of a cloned one, and of a refined one that showed where a world is wrong."""
@@ -42,7 +42,8 @@ class EpisodeInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schema:
-    """What every episode of a store has in common: frames of one square size, action and proprioception widths.
+    """What every episode of a store has in common: frames of one square size, widths of actions, proprioception and
+    landmarks.
 
     Actions are stored in [-1, 1]; `action_low` and `action_high` say what -1 and +1 mean in the robot's own units.
     """
@@ -51,6 +52,7 @@ class Schema:
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
     proprio_dim: int
+    landmark_dim: int = 0
 
     @property
     def action_dim(self) -> int:
@@ -62,7 +64,8 @@ class Episode:
     """L observations and the L - 1 actions between them.
 
     frames (L, H, W, 3) uint8; actions (L, A) float32 in [-1, 1], the last row zero since no action follows the last
-    observation; proprio (L, P) float32; success (L,) bool.
+    observation; proprio (L, P) float32; success (L,) bool; landmarks (L, K) float32, where the things of the task are,
+    or None where nobody said.
     """
 
     frames: NDArray[np.uint8]
@@ -70,6 +73,7 @@ class Episode:
     proprio: NDArray[np.float32]
     success: NDArray[np.bool_]
     info: EpisodeInfo
+    landmarks: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -83,12 +87,16 @@ class Episode:
             "actions": (np.float32, (length, schema.action_dim)),
             "proprio": (np.float32, (length, schema.proprio_dim)),
             "success": (np.bool_, (length,)),
+            "landmarks": (np.float32, (length, schema.landmark_dim)),
         }
         for name, (dtype, shape) in expected.items():
             array = getattr(self, name)
-            if array.dtype != dtype or array.shape != shape:
+            if array is None and not schema.landmark_dim:
+                continue
+            if array is None or array.dtype != dtype or array.shape != shape:
+                there = "missing" if array is None else f"{array.dtype} {array.shape}"
                 raise UserError(
-                    f"{name} of episode {self.info.key} is {array.dtype} {array.shape}",
+                    f"{name} of episode {self.info.key} is {there}",
                     rule=f"this store holds {np.dtype(dtype).name} {shape}",
                     remedy="Use another store for data of another shape, or convert the episode first",
                 )
@@ -104,10 +112,10 @@ class Episode:
                 rule=f"a source is one of {', '.join(SOURCES)}",
                 remedy="Choose one of these",
             )
-        finite = np.isfinite(self.actions).all() and np.isfinite(self.proprio).all()
-        if not finite or np.abs(self.actions).max() > 1.0:
+        numbers = [each for each in (self.actions, self.proprio, self.landmarks) if each is not None]
+        if not all(np.isfinite(each).all() for each in numbers) or np.abs(self.actions).max() > 1.0:
             raise UserError(
-                f"actions or proprioception of episode {self.info.key}",
-                rule="actions are finite and within [-1, 1], proprioception is finite",
+                f"actions, proprioception or landmarks of episode {self.info.key}",
+                rule="actions are finite and within [-1, 1], proprioception and landmarks are finite",
                 remedy="Normalise the actions by the robot's limits before storing them",
             )

@@ -23,9 +23,8 @@ class ReplayStore:
             self._buffer = stack.enter_context(diffusion_policy.open_arrays(path, config))
             self.schema = diffusion_policy.schema_of(self._buffer, path, config)
             self._open = stack.pop_all()
-        ends = self._buffer.ends
-        self.lengths = np.diff(ends, prepend=0).tolist()
-        self.infos = [diffusion_policy.imported(path, config, index) for index in range(len(ends))]
+        self.lengths = np.diff(self._buffer.ends, prepend=0).tolist()
+        self.infos = diffusion_policy.infos_of(self._buffer, path, config)
         self.keys = [info.key for info in self.infos]
 
     @property

@@ -37,7 +37,8 @@ class Index:
 
 def describe(schema: Schema) -> str:
     size = schema.image_size
-    return f"{size}x{size} frames with {schema.action_dim} action and {schema.proprio_dim} proprioception dimensions"
+    there = f"{schema.action_dim} action, {schema.proprio_dim} proprioception and {schema.landmark_dim} landmark"
+    return f"{size}x{size} frames with {there} dimensions"
 
 
 def publish_index(path: Path, index: Index) -> None:

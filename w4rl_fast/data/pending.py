@@ -23,14 +23,11 @@ def save_pending(folder: Path, episode: Episode) -> Path:
     """Publish an episode as `<key>.episode`; once this returns, no kill can lose it."""
     from safetensors.numpy import save
 
-    arrays = {
-        "frames": episode.frames,
-        "actions": episode.actions,
-        "proprio": episode.proprio,
-        "success": episode.success,
-    }
+    arrays = {name: getattr(episode, name) for name in ("frames", "actions", "proprio", "success", "landmarks")}
     # safetensors writes memory as it lies, whatever the strides say.
-    tensors: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    tensors: dict[str, NDArray[Any]] = {
+        name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None
+    }
     raw = save(tensors, metadata={"info": json.dumps(dataclasses.asdict(episode.info))})
     body = numcodecs.Zstd(level=1).encode(raw)
     path = folder / (episode.info.key + SUFFIX)
@@ -54,4 +51,7 @@ def load_pending(path: Path) -> Episode:
     tensors = load(raw)
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     info = EpisodeInfo(**json.loads(header["__metadata__"]["info"]))
-    return Episode(tensors["frames"], tensors["actions"], tensors["proprio"], tensors["success"].astype(np.bool_), info)
+    return Episode(
+        tensors["frames"], tensors["actions"], tensors["proprio"], tensors["success"].astype(np.bool_), info,
+        tensors.get("landmarks"),
+    )  # fmt: skip

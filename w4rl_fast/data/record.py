@@ -57,12 +57,14 @@ def record_episode(task: Task, actor: Actor, job: Job) -> Episode:
 def assemble(observations: list[Observation], actions: list[Vector], info: EpisodeInfo) -> Episode:
     """An episode of L observations and the L - 1 actions between them."""
     last = np.zeros_like(actions[0])
+    landmarks = [observation.landmarks for observation in observations if observation.landmarks is not None]
     return Episode(
         np.stack([observation.frame for observation in observations]),
         np.stack([*actions, last]),
         np.stack([observation.proprio for observation in observations]),
         np.array([observation.success for observation in observations], dtype=np.bool_),
         info,
+        np.stack(landmarks) if len(landmarks) == len(observations) else None,
     )
 
 
@@ -72,4 +74,5 @@ def schema_of(task: Task) -> Schema:
         action_low=task.action_low,
         action_high=task.action_high,
         proprio_dim=task.proprio_dim,
+        landmark_dim=task.landmark_dim,
     )

@@ -17,6 +17,8 @@ from w4rl_fast.errors import UserError
 CHUNK, SHARD = 20, 2000
 SMALL_CHUNK, SMALL_SHARD = 1000, 40_000
 CHECKSUMS = "checksums.json"
+COLUMNS = {"frames": "img", "actions": "action", "proprio": "state", "success": "success", "landmarks": "landmarks"}
+"""What an episode has, and what the array is called that holds it; landmarks are there if the schema has any."""
 
 
 class Segment:
@@ -45,7 +47,8 @@ class Segment:
 
     @cached_property
     def arrays(self) -> dict[str, Any]:
-        return {name: self.group[f"data/{name}"] for name in ("img", "action", "state", "success")}
+        names = [name for name in COLUMNS.values() if f"data/{name}" in self.group]
+        return {name: self.group[f"data/{name}"] for name in names}
 
     def rows(self, episode: int) -> tuple[int, int]:
         """First row and the row behind the last of an episode."""
@@ -53,8 +56,10 @@ class Segment:
 
     def read(self, episode: int) -> Episode:
         first, last = self.rows(episode)
-        img, action, state, success = (np.asarray(array[first:last]) for array in self.arrays.values())
-        return Episode(img, action, state, success, self.infos[episode])
+        rows = {name: np.asarray(array[first:last]) for name, array in self.arrays.items()}
+        return Episode(
+            rows["img"], rows["action"], rows["state"], rows["success"], self.infos[episode], rows.get("landmarks")
+        )
 
 
 @dataclass(slots=True)
@@ -89,11 +94,18 @@ def write_segment(path: Path, schema: Schema, episodes: Iterable[Episode], lengt
     group = zarr.create_group(path)
     rows = sum(lengths)
     size = schema.image_size
+    small = (SMALL_CHUNK, SMALL_SHARD)
+    shapes: dict[str, tuple[Any, tuple[int, ...], tuple[int, int]]] = {
+        "frames": (np.uint8, (rows, size, size, 3), (CHUNK, SHARD)),
+        "actions": (np.float32, (rows, schema.action_dim), small),
+        "proprio": (np.float32, (rows, schema.proprio_dim), small),
+        "success": (np.bool_, (rows,), small),
+    }
+    if schema.landmark_dim:
+        shapes["landmarks"] = (np.float32, (rows, schema.landmark_dim), small)
     columns = {
-        "frames": new_column(group, "data/img", np.uint8, (rows, size, size, 3), CHUNK, SHARD),
-        "actions": new_column(group, "data/action", np.float32, (rows, schema.action_dim), SMALL_CHUNK, SMALL_SHARD),
-        "proprio": new_column(group, "data/state", np.float32, (rows, schema.proprio_dim), SMALL_CHUNK, SMALL_SHARD),
-        "success": new_column(group, "data/success", np.bool_, (rows,), SMALL_CHUNK, SMALL_SHARD),
+        name: new_column(group, f"data/{COLUMNS[name]}", dtype, shape, *pieces)
+        for name, (dtype, shape, pieces) in shapes.items()
     }
     infos = []
     for episode, length in zip(episodes, lengths, strict=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from w4rl_fast.data.cache import NAMES, Mapped, decoded
+from w4rl_fast.data.cache import Mapped, columns_of, decoded
 from w4rl_fast.data.store import Episodes
 from w4rl_fast.errors import UserError, near
 
@@ -66,6 +66,7 @@ class Batch:
     if it was asked for; actions (B, T - 1, A), the one between each
     observation and the next; proprio (B, T, P); success (B, T) bool; real (B, T) bool, False where an episode had not
     begun: its first observation is repeated there, with zero actions. episode, row (B,): where the present lies.
+    landmarks (B, T, K), if the store has any.
     """
 
     frames: "Tensor"
@@ -76,6 +77,7 @@ class Batch:
     real: "Tensor"
     episode: NDArray[np.int64]
     row: NDArray[np.int64]
+    landmarks: "Tensor | None" = None
 
 
 class Windows:
@@ -171,6 +173,7 @@ class Windows:
             torch.from_numpy(real),
             self.episodes[chosen],
             present,
+            torch.from_numpy(self._arrays["landmarks"].array[rows]) if "landmarks" in self._arrays else None,
         )
 
 
@@ -258,6 +261,7 @@ def open_arrays(store: Episodes, config: WindowConfig) -> dict[str, Mapped]:
         "actions": (np.float32, (rows, schema.action_dim)),
         "proprio": (np.float32, (rows, schema.proprio_dim)),
         "success": (np.bool_, (rows,)),
+        "landmarks": (np.float32, (rows, schema.landmark_dim)),
     }
     budget = config.resident_mb << 20
-    return {name: Mapped(folder / f"{name}.raw", *shapes[name], budget) for name in NAMES}
+    return {name: Mapped(folder / f"{name}.raw", *shapes[name], budget) for name in columns_of(store)}

@@ -5,9 +5,12 @@ from typing import NamedTuple
 from w4rl_fast.errors import UserError, near
 from w4rl_fast.tasks.camera import Camera
 from w4rl_fast.tasks.protocol import Task, TaskConfig
+from w4rl_fast.tasks.push_t.config import PushTConfig
 
 FAMILY = "metaworld/"
+PUSH_T = "push-t"
 ACTIONS = "hand dx, dy, dz; gripper closes"
+PUSH_T_ACTIONS = "where the disc goes: x, y"
 
 
 class Timing(NamedTuple):
@@ -90,24 +93,40 @@ CAMERAS = {
 }
 
 
+# Ten physics steps of 10 ms each, and time for an expert to push twice around the block.
+PUSH_T_TIMING = Timing(10, 1.0, 200)
+
+
 def task_names() -> list[str]:
-    return [FAMILY + name for name in TIMING]
+    return [*(FAMILY + name for name in TIMING), PUSH_T]
 
 
 def timing_of(name: str) -> Timing:
+    if name == PUSH_T:
+        return PUSH_T_TIMING
     short = name.removeprefix(FAMILY)
     if short not in TIMING or not name.startswith(FAMILY):
         raise UserError(
             f"task {name!r}",
             rule="there is no such task",
-            remedy=f"{near(name, task_names())} `w4rl tasks` lists all {len(TIMING)}",
+            remedy=f"{near(name, task_names())} `w4rl tasks` lists all {len(task_names())}",
         )
     return TIMING[short]
+
+
+def actions_of(name: str) -> str:
+    """What the actions of a task mean."""
+    return PUSH_T_ACTIONS if name == PUSH_T else ACTIONS
 
 
 def default_config(name: str, *, image_size: int = 64) -> TaskConfig:
     """The settings a task is collected and judged with unless a user says otherwise."""
     timing = timing_of(name)
+    if name == PUSH_T:
+        return TaskConfig(
+            name=name, image_size=image_size, action_repeat=timing.action_repeat, horizon=timing.horizon,
+            push_t=PushTConfig(),
+        )  # fmt: skip
     camera = CAMERAS.get(name.removeprefix(FAMILY), REAR)
     return TaskConfig(
         name=name, image_size=image_size, action_repeat=timing.action_repeat, horizon=timing.horizon, camera=camera
@@ -117,6 +136,10 @@ def default_config(name: str, *, image_size: int = 64) -> TaskConfig:
 def make_task(config: TaskConfig) -> Task:
     """The task itself; its simulator is loaded here and not before."""
     timing = timing_of(config.name)
+    if config.name == PUSH_T:
+        from w4rl_fast.tasks.push_t.task import PushTTask
+
+        return PushTTask(config)
     from w4rl_fast.tasks.metaworld import MetaWorldTask
 
     return MetaWorldTask(config, expert_gain=timing.expert_gain if config.action_repeat > 1 else 1.0)

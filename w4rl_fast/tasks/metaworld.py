@@ -28,6 +28,7 @@ class MetaWorldTask:
     action_low = (-1.0, -1.0, -1.0, -1.0)
     action_high = (1.0, 1.0, 1.0, 1.0)
     proprio_dim = 7
+    landmark_dim = 0
 
     def __init__(self, config: TaskConfig, expert_gain: float = 1.0) -> None:
         steps = config.horizon * config.action_repeat
@@ -50,6 +51,10 @@ class MetaWorldTask:
     @property
     def succeeded(self) -> bool:
         return self._succeeded
+
+    @property
+    def score(self) -> float:
+        return float(self._succeeded)
 
     def reset(self, seed: int) -> Observation:
         for name, values in self._layout.items():
@@ -88,6 +93,11 @@ class MetaWorldTask:
             return np.clip(action, -1.0, 1.0)
 
         return act
+
+    def player(self, rng: np.random.Generator) -> Callable[[], Vector]:
+        raise UserError(
+            f"play in {self.config.name}", rule="nobody plays in Meta-World", remedy="Use --noisy and --random instead"
+        )
 
     def close(self) -> None:
         for renderer in self._renderers.values():

@@ -71,12 +71,18 @@ def simulator_tasks(recorded: dict[str, dict[str, object]], infos: Sequence[Epis
         raise UserError(
             "imported episodes", rule="no simulator knows where they started", remedy="Judge a store of `w4rl collect`"
         )
-    tasks = {}
-    for name in sorted({info.task for info in infos}):
+    tasks = recorded_tasks(recorded, infos)
+    for task in tasks.values():
+        make_task(task).close()  # a missing package is met here, and not in every process
+    return tasks
+
+
+def recorded_tasks(recorded: dict[str, dict[str, object]], infos: Sequence[EpisodeInfo]) -> dict[str, TaskConfig]:
+    """The settings with which a store says that the tasks of these episodes were recorded."""
+    names = sorted({info.task for info in infos})
+    for name in names:
         if not recorded.get(name):
             raise UserError(
                 f"task {name}", rule="the store records no settings of it", remedy="Judge a store of `w4rl collect`"
             )
-        tasks[name] = from_json_dict(TaskConfig, recorded[name])
-        make_task(tasks[name]).close()  # a missing package is met here, and not in every process
-    return tasks
+    return {name: from_json_dict(TaskConfig, recorded[name]) for name in names}

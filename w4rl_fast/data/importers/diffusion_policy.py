@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w4rl_fast.config import to_json_dict
 from w4rl_fast.data.episode import Episode, EpisodeInfo, Schema
+from w4rl_fast.data.importers import push_t
 from w4rl_fast.data.importers.action_range import Bounds, choose_range, denormalise, normalise
 from w4rl_fast.data.importers.checks import require_episodes
 from w4rl_fast.data.importers.replay_buffer import ReplayBuffer, open_buffer
@@ -25,9 +27,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiffusionPolicyConfig:
-    """Which arrays are what; `state_dim` keeps the first columns of the state (2 in Push-T: the rest is the block).
+    """Which arrays are what; `state_dim` keeps the first columns of the state.
 
-    action_low, action_high: the robot's limits in its own units; without them, the range of the data.
+    action_low, action_high: the robot's limits in its own units; without them, the range of the data. Of the task
+    push-t the importer knows what the columns of state and action mean: the block becomes landmarks.
     """
 
     task: str
@@ -43,12 +46,18 @@ def read_episodes(path: Path, config: DiffusionPolicyConfig) -> tuple[Schema, It
     """Open a folder or a zip file; layout and actions are checked here, frames as their episode is read.
 
     The last row of an episode has an action whose consequence was not recorded: it is zeroed. The layout does not say
-    what succeeded, so nothing counts as success. Seed: the episode's place in the file; origin: the file's name. Float
-    images must hold whole numbers from 0 to 255. Memory: one episode, and the actions of all.
+    what succeeded, so nothing counts as success but in push-t. Seed: the episode's place in the file; origin: the
+    file's name. Float images must hold whole numbers from 0 to 255. Memory: one episode, and the actions of all.
     """
     with readable(path, KIND), open_arrays(path, config) as buffer:
         schema = schema_of(buffer, path, config)
     return schema, _episodes(path, config, schema)
+
+
+def task_settings(path: Path, config: DiffusionPolicyConfig) -> dict[str, Any]:
+    """With which a simulator can repeat these episodes; none where it is not known of the task."""
+    with readable(path, KIND), open_arrays(path, config) as buffer:
+        return to_json_dict(push_t.settings_of(buffer)) if push_t.is_push_t(buffer, config) else {}
 
 
 def schema_of(buffer: ReplayBuffer, path: Path, config: DiffusionPolicyConfig) -> Schema:
@@ -56,17 +65,23 @@ def schema_of(buffer: ReplayBuffer, path: Path, config: DiffusionPolicyConfig) -
     if buffer.ignored:
         _log.warning("%s: data/{%s} has no place in a store and is ignored", path, ",".join(buffer.ignored))
     commands = np.asarray(buffer.actions[:])
-    low, high = choose_range(commands, config.action_low, config.action_high)
+    low, high, proprio_dim, landmark_dim = config.action_low, config.action_high, _proprio_dim(buffer, config), 0
+    if push_t.is_push_t(buffer, config):
+        proprio_dim, landmark_dim = push_t.DISC, push_t.MARKS
+        low, high = (push_t.LOW, push_t.HIGH) if low is high is None else (low, high)
+    low, high = choose_range(commands, low, high)
     schema = Schema(
-        image_size=buffer.images.shape[1], action_low=low, action_high=high, proprio_dim=_proprio_dim(buffer, config)
-    )
+        image_size=buffer.images.shape[1], action_low=low, action_high=high, proprio_dim=proprio_dim,
+        landmark_dim=landmark_dim,
+    )  # fmt: skip
     normalise(commands, schema)
     _whole(buffer.images[:1], 0)
     return schema
 
 
 def write_episodes(path: Path, schema: Schema, episodes: Iterable[Episode]) -> Exported:
-    """Write a zarr v2 folder, one row per action: `img`, `action` in the robot's units, `state` the proprioception.
+    """Write a zarr v2 folder, one row per action: `img`, `action` in the robot's units, `state` the proprioception and,
+    in push-t, the block.
 
     The final observation of an episode and the success of its rows have no place in this layout and are left out.
     """
@@ -82,11 +97,12 @@ def write_episodes(path: Path, schema: Schema, episodes: Iterable[Episode]) -> E
             ends.append(len(episode) - 1 + (ends[-1] if ends else 0))
             _append(data, "img", episode.frames[:-1])
             _append(data, "action", denormalise(episode.actions[:-1], schema))
-            if schema.proprio_dim:
-                _append(data, "state", episode.proprio[:-1])
+            state = push_t.states_of(episode) if push_t.has_states(episode) else episode.proprio
+            if state.shape[1]:
+                _append(data, "state", state[:-1])
         require_episodes(len(ends), path)
         zarr.create_array(temporary, name="meta/episode_ends", data=np.array(ends), zarr_format=2)
-    note = "The final observation of each episode, its source, seed and success have no place in this layout."
+    note = "The final observation of each episode, source, seed, success and landmarks have no place in this layout."
     return Exported(episodes=len(ends), rows=ends[-1], note=note)
 
 
@@ -119,17 +135,28 @@ def episode_of(buffer: ReplayBuffer, index: int, path: Path, config: DiffusionPo
     frames = _whole(buffer.images[first:last], first)
     actions = normalise(np.asarray(buffer.actions[first:last]), schema, first_row=first)
     actions[-1] = 0.0
-    proprio = np.zeros((len(frames), 0), np.float32)
-    if buffer.states is not None:
-        proprio = np.asarray(buffer.states[first:last, : schema.proprio_dim]).astype(np.float32)
-    info = imported(path, config, index)
-    episode = Episode(frames, actions, proprio, np.zeros(len(frames), np.bool_), info)
+    states = np.zeros((len(frames), 0)) if buffer.states is None else np.asarray(buffer.states[first:last])
+    success, landmarks = np.zeros(len(frames), np.bool_), None
+    if push_t.is_push_t(buffer, config):
+        success, landmarks = push_t.successes(states), push_t.landmarks(states)
+    info = imported(path, config, index, succeeded=bool(success.any()))
+    proprio = states[:, : schema.proprio_dim].astype(np.float32)
+    episode = Episode(frames, actions, proprio, success, info, landmarks)
     episode.check(schema)
     return episode
 
 
-def imported(path: Path, config: DiffusionPolicyConfig, index: int) -> EpisodeInfo:
-    return EpisodeInfo(task=config.task, source="imported", seed=index, succeeded=False, origin=path.name)
+def imported(path: Path, config: DiffusionPolicyConfig, index: int, *, succeeded: bool) -> EpisodeInfo:
+    return EpisodeInfo(task=config.task, source="imported", seed=index, succeeded=succeeded, origin=path.name)
+
+
+def infos_of(buffer: ReplayBuffer, path: Path, config: DiffusionPolicyConfig) -> list[EpisodeInfo]:
+    """Of every episode of an opened buffer."""
+    verdicts = [False] * len(buffer.ends)
+    if buffer.states is not None and push_t.is_push_t(buffer, config):
+        rows = np.split(push_t.successes(np.asarray(buffer.states[:])), buffer.ends[:-1])
+        verdicts = [bool(success.any()) for success in rows]
+    return [imported(path, config, index, succeeded=succeeded) for index, succeeded in enumerate(verdicts)]
 
 
 def _episodes(path: Path, config: DiffusionPolicyConfig, schema: Schema) -> Iterator[Episode]:

@@ -84,7 +84,8 @@ def write_episodes(path: Path, schema: Schema, episodes: Iterable[Episode]) -> E
         data.attrs["total"] = total
         data.attrs["env_args"] = json.dumps({"env_name": ", ".join(sorted(tasks)), "type": _GYM, "env_kwargs": {}})
         data.attrs[_RANGE] = json.dumps([schema.action_low, schema.action_high])
-    return Exported(episodes=count, rows=total, note="The simulator's states are not part of an episode.")
+    note = "Landmarks have no place in this layout; the simulator's states are not part of an episode."
+    return Exported(episodes=count, rows=total, note=note)
 
 
 def _write(demo: Any, episode: Episode) -> None:

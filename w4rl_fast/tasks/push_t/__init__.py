@@ -1,0 +1,1 @@
+"""Push-T: a disc pushes a T-shaped block to a pose drawn on the table, seen from above."""
