@@ -11,6 +11,8 @@ from w4rl_fast.tasks import TaskConfig
 from w4rl_fast.world.config import BackboneConfig, NoiseConfig, SamplingConfig, TransformerConfig, WorldConfig
 from w4rl_fast.world.train import TrainWorldConfig
 
+SIDE = 16
+"""Positions a side of the smaller networks, if the frames can be cut so."""
 ANCESTRAL = SamplingConfig(steps=3, sigma_min=0.002, sigma_max=5.0)
 
 
@@ -19,7 +21,8 @@ def tiny(schema: Schema) -> TrainWorldConfig:
 
     Half the difference to that frame has a deviation of .12 on button-press-topdown, which is what `sigma_data` says.
     """
-    patch = next((p for p in (3, 4, 2) if schema.image_size % (2 * p) == 0), 1)
+    fitting = [p for p in (2, 3, 4) if schema.image_size % (2 * p) == 0]
+    patch = min(fitting, key=lambda p: abs(schema.image_size - SIDE * p), default=1)
     backbone = BackboneConfig(patch=patch, widths=(32, 96), depths=(2, 2), attention=(False, False), condition_dim=128)
     noise = NoiseConfig(sigma_data=0.12, skip=False, offset=0.0, mean_log=-0.3, std_log=1.2)
     sampling = SamplingConfig(steps=3, sigma_min=0.3, sigma_max=5.0)

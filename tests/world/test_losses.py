@@ -1,10 +1,13 @@
 """What the denoiser is shown: real pasts, and pasts it imagined itself."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from tests.world.test_world import TINY, world
 from w4rl_fast.data.windows import WindowConfig, Windows
+from w4rl_fast.world.config import NoiseConfig
 from w4rl_fast.world.losses import Disturbance, OwnRollouts, context_of, denoising_loss, imagine_history
 from w4rl_fast.world.model import WorldModel
 
@@ -17,6 +20,16 @@ class Follows(WorldModel):
 
     def predict_proprio(self, context, scene=None):
         return context.proprio[:, -1] + context.actions[:, -1].sum(1, keepdim=True)
+
+
+class Silent(WorldModel):
+    """A world whose network says nothing."""
+
+    def network(self, scaled, noise, context, next_proprio):
+        return torch.zeros_like(scaled)
+
+
+RESIDUAL = dataclasses.replace(TINY, residual=True, noise=NoiseConfig(sigma_data=0.5, skip=False))
 
 
 @pytest.fixture
@@ -54,6 +67,47 @@ def test_no_gradient_goes_through_what_was_imagined(batch) -> None:
     loss = denoising_loss(model, context, batch.frames[:, 4], place, Disturbance(), torch.Generator().manual_seed(1))
     loss.backward()
     assert model.unet.leave.weight.grad is not None
+
+
+@pytest.mark.parametrize(("residual", "anchor"), [(True, True), (True, False), (False, True), (False, False)])
+def test_what_is_predicted_is_the_change_of_the_frame_that_the_settings_name(batch, residual, anchor) -> None:
+    model, context = WorldModel(dataclasses.replace(TINY, residual=residual, anchor=anchor)), context_of(batch, 2)
+    frame = batch.frames[:, 2]
+    base = context.frames[:, -1] if residual else context.anchor if anchor else None
+    target = model.to_target(frame, context)
+    assert torch.equal(target, frame if base is None else (frame - base) / 2)
+    torch.testing.assert_close(model.to_frame(target, context), frame)
+    torch.testing.assert_close(model.to_target(model.to_frame(target, context), context), target)
+
+
+def test_a_residual_world_that_says_nothing_repeats_the_last_frame(batch) -> None:
+    context, noise = context_of(batch, 2), torch.randn(6, 3, 16, 16)
+    torch.testing.assert_close(Silent(RESIDUAL)(context, noise)[0], context.frames[:, -1], atol=1e-5, rtol=0)
+
+
+def loss_of(model, batch, **settings) -> float:
+    context, place = context_of(batch, 2), batch.proprio[:, 2]
+    undisturbed = Disturbance(frames=0.0, proprio=0.0)
+    generator = torch.Generator().manual_seed(0)
+    return denoising_loss(model, context, batch.frames[:, 2], place, undisturbed, generator, **settings).item()
+
+
+def test_pixels_that_move_count_for_so_much_more(batch) -> None:
+    """A network that says nothing errs by half the change over sigma_data, whatever the noise."""
+    change = batch.frames[:, 2] - batch.frames[:, 1]
+    errors = (change / 2 / RESIDUAL.noise.sigma_data).square()
+    moves = (change.abs() > 0.05).any(1, keepdim=True).expand_as(errors)
+    assert 0 < moves.float().mean() < 0.5
+    model = Silent(RESIDUAL)
+    assert loss_of(model, batch) == loss_of(model, batch, moving=0.0) == pytest.approx(errors.mean().item(), rel=1e-5)
+    by_hand = (errors.sum() + 4 * errors[moves].sum()) / (errors.numel() + 4 * moves.sum())
+    assert loss_of(model, batch, moving=4.0) == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_without_a_weight_for_what_moves_the_loss_is_the_plain_one(batch) -> None:
+    """And it is the limit of small weights."""
+    model = world(TINY)
+    assert loss_of(model, batch, moving=1e-6) == pytest.approx(loss_of(model, batch), rel=1e-4)
 
 
 @pytest.mark.parametrize("wrong", [{"share": 1.5}, {"start": -0.1}, {"steps": 0}])

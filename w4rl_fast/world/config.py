@@ -113,7 +113,8 @@ class WorldConfig:
 
     `anchor`: the network predicts the difference to the episode's first frame, which it also sees. This assumes a
     camera that stands still and an episode that begins with everything in view; where that holds, a small network
-    need not repaint what never changes. Leave it off for moving cameras.
+    need not repaint what never changes. Leave it off for moving cameras. With `residual` too it predicts the difference
+    to the present frame, which is smaller where things are pushed about, and has to be right about where they are.
 
     `transformer`, where it is given, takes the place of the U-Net that `backbone` describes.
     """
@@ -123,6 +124,7 @@ class WorldConfig:
     proprio_dim: int
     history: int = 4
     anchor: bool = True
+    residual: bool = False
     bins: int = 21
     proprio_maps: int = 8
     backbone: BackboneConfig = field(default_factory=BackboneConfig)

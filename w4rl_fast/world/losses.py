@@ -9,6 +9,9 @@ from w4rl_fast.data.windows import Batch
 from w4rl_fast.world.denoiser import draw_sigma, scales, spread
 from w4rl_fast.world.model import Context, WorldModel, shifted
 
+VISIBLE = 0.05
+"""Pixels move that change by more than this, of 2 from black to white."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Disturbance:
@@ -53,9 +56,14 @@ def denoising_loss(
     place: Tensor,
     disturbance: Disturbance,
     generator: torch.Generator,
+    *,
+    moving: float = 0.0,
 ) -> Tensor:
-    """Squared error of the backbone's output at random noise levels, where (frame, place) follow the context."""
+    """Squared error of the backbone's output at random noise levels, where (frame, place) follow the context; pixels
+    that change count for `moving` more than the others.
+    """
     config = model.config
+    change = (frame - context.frames[:, -1]).abs().amax(1, keepdim=True)
     noise = torch.randn(context.frames.shape, generator=generator)
     strength = disturbance.frames * torch.rand(len(noise), 1, 1, 1, 1, generator=generator)
     context = context._replace(frames=context.frames + strength * noise)
@@ -67,7 +75,11 @@ def denoising_loss(
     c = scales(sigma, config.noise)
     out = model.network(noisy * spread(c.into), c.noise, context, place)
     wanted = (target - spread(c.skip) * noisy) / spread(c.out)
-    return (out.float() - wanted).square().mean()
+    errors = (out.float() - wanted).square()
+    if not moving:
+        return errors.mean()
+    weights = 1 + moving * (change > VISIBLE)
+    return (errors * weights).sum() / (3 * weights.sum())
 
 
 @torch.no_grad()

@@ -114,11 +114,19 @@ class WorldModel(HubModel, tags=["robotics", "world-model", "diffusion"]):
         return self.backbone(torch.cat(pictures, dim=1), condition, maps)
 
     def to_target(self, frame: Tensor, context: Context) -> Tensor:
-        """What the denoiser predicts for a frame: the frame itself, or half its difference to the anchor."""
-        return (frame - context.anchor) / 2 if self.config.anchor else frame
+        """What the denoiser predicts for a frame: the frame itself, or half its difference to one that is known."""
+        base = self.base(context)
+        return frame if base is None else (frame - base) / 2
 
     def to_frame(self, target: Tensor, context: Context) -> Tensor:
-        return context.anchor + 2 * target if self.config.anchor else target
+        base = self.base(context)
+        return target if base is None else base + 2 * target
+
+    def base(self, context: Context) -> Tensor | None:
+        """The frame (B, 3, S, S) that the next one is the change of: the present one, the first one or none."""
+        if self.config.residual:
+            return context.frames[:, -1]
+        return context.anchor if self.config.anchor else None
 
     def predict_proprio(self, context: Context, scene: Tensor | None = None) -> Tensor:
         """The next proprioception (B, P)."""

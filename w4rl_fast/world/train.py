@@ -25,7 +25,9 @@ ACTIVATIONS_PER_POSITION = 120
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainWorldConfig:
-    """Everything that makes a world out of a store; `horizon` is how far the vector head is rolled out in training."""
+    """Everything that makes a world out of a store; `horizon` is how far the vector head is rolled out in training, and
+    `moving` how much more the denoiser's loss counts pixels that change.
+    """
 
     world: WorldConfig
     head: FitConfig = FitConfig(steps=2500, batch=128, learning_rate=1.5e-3)  # noqa: RUF009
@@ -33,6 +35,7 @@ class TrainWorldConfig:
     disturbance: Disturbance = Disturbance()  # noqa: RUF009
     own: OwnRollouts = OwnRollouts()  # noqa: RUF009
     horizon: int = 18
+    moving: float = 0.0
     held_out: float = 0.15
     sources: dict[str, float] = field(default_factory=dict)
 
@@ -80,7 +83,7 @@ def denoiser_loss(model: WorldModel, store: Episodes, config: TrainWorldConfig) 
         steps = int(torch.randint(1, own.steps + 1, (), generator=generator)) if imagined else 0
         context, place = imagine_history(model, batch, steps, imagined, generator)
         frame = batch.frames[:, history + steps]
-        return denoising_loss(model, context, frame, place, config.disturbance, generator)
+        return denoising_loss(model, context, frame, place, config.disturbance, generator, moving=config.moving)
 
     return loss_at
 
