@@ -13,8 +13,8 @@ from w4rl_engines.errors import EngineError
 from w4rl_engines.registry import unavailable
 from w4rl_fast.imagine import artifacts
 from w4rl_fast.imagine.artifacts import RATIO, choose
-from w4rl_fast.imagine.engine import ImaginationConfig
 from w4rl_fast.imagine.export import PARTS, export_fastest, export_one, exportable
+from w4rl_fast.imagine.worlds import ImaginationConfig
 from w4rl_fast.run import keep_store
 from w4rl_fast.world.checkpoint import save_world
 

@@ -7,9 +7,9 @@ import torch
 
 from w4rl_fast.fit import generator_at
 from w4rl_fast.imagine import Rollouts
-from w4rl_fast.imagine.engine import FRAME_STREAM
 from w4rl_fast.imagine.guards import Exploited, GuardConfig, Guards, undecided
 from w4rl_fast.imagine.redraw import redraw
+from w4rl_fast.imagine.worlds import FRAME_STREAM
 
 STEPS, WORLDS = 5, 40
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from w4rl_fast.imagine import Rollouts, StartConfig, load_starts
-from w4rl_fast.imagine.engine import FRAME_STREAM
 from w4rl_fast.imagine.redraw import redraw
+from w4rl_fast.imagine.worlds import FRAME_STREAM
 
 STEPS, WORLDS = 11, 6
 

@@ -16,7 +16,7 @@ def engines(run: Path | None, as_json: bool) -> None:
     from w4rl_engines.errors import EngineError
     from w4rl_engines.registry import BACKENDS, available
     from w4rl_fast.imagine.artifacts import artifacts, choose
-    from w4rl_fast.imagine.engine import ImaginationConfig
+    from w4rl_fast.imagine.worlds import ImaginationConfig
     from w4rl_fast.report.engines import in_words, rows_of
 
     if run is None:

@@ -99,6 +99,37 @@ def world(
 @click.argument("store", type=FOLDER)
 @click.option("--run", type=FOLDER, required=True, help="The run: a folder that holds everything.")
 @click.option("--task", help="Which task of the store the run is about.  [default: its only one]")
+@click.option("--set", "settings", multiple=True, help="A setting, such as surrogate.latent=8 or dynamics.steps=4000.")
+@click.option("--threads", type=int, help="Threads of torch.  [default: physical cores]")
+def surrogate(store: Path, run: Path, task: str | None, settings: tuple[str, ...], threads: int | None) -> None:
+    """Train the small model whose derivatives stand in for the world's (RUN/surrogate), on the data of the world.
+
+    Its reward is how near the task's landmarks are to their goal, where STORE has any; otherwise what the run's
+    classifier says of a frame.
+    """
+    import torch
+
+    from w4rl_fast.config import override
+    from w4rl_fast.data import Store
+    from w4rl_fast.run import keep_store, keep_task, task_of_store
+    from w4rl_fast.surrogate.reward import paid_by
+    from w4rl_fast.surrogate.train import default_config, train_surrogate
+    from w4rl_kernels.threads import physical_cores
+
+    torch.set_num_threads(threads or physical_cores())
+    opened = Store(store)
+    chosen = task_of_store(opened, task)
+    keep_task(run, chosen)
+    keep_store(run, store)
+    config = override(default_config(opened), settings)
+    train_surrogate(opened, config, run / "surrogate", paid_by(run, chosen, config.surrogate))
+    click.echo(f"{run / 'surrogate'}: trained. Go on with:\n  w4rl evaluate surrogate {run}\n  w4rl refine fog {run}")
+
+
+@train.command()
+@click.argument("store", type=FOLDER)
+@click.option("--run", type=FOLDER, required=True, help="The run: a folder that holds everything.")
+@click.option("--task", help="Which task of the store the run is about.  [default: its only one]")
 @click.option("--preset", type=click.Choice(["tiny", "small", "paper"]), default="tiny", show_default=True)
 @click.option(
     "--real-only", is_flag=True, help="Learn from real frames only: no world needed, and easily fooled by one."

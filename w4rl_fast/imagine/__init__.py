@@ -1,11 +1,12 @@
 """Imagined worlds: many at once, on the device, each a function of its own seed and actions."""
 
-from w4rl_fast.imagine.engine import Imagination, ImaginationConfig, Observation, Outcome
+from w4rl_fast.imagine.engine import Imagination
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.imagine.memory import MemoryPlan, fits, memory_plan
 from w4rl_fast.imagine.rollout import Rollout, Rollouts
 from w4rl_fast.imagine.starts import StartConfig, Starts, load_starts
 from w4rl_fast.imagine.step import WorldStep
+from w4rl_fast.imagine.worlds import ImaginationConfig, Observation, Outcome, Worlds
 
 __all__ = [
     "Imagination",
@@ -19,6 +20,7 @@ __all__ = [
     "StartConfig",
     "Starts",
     "WorldStep",
+    "Worlds",
     "fits",
     "load_starts",
     "memory_plan",

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from w4rl_fast.errors import UserError
-from w4rl_fast.imagine.engine import ACTION_STREAM, Imagination, Outcome
+from w4rl_fast.imagine.engine import Imagination
 from w4rl_fast.imagine.step import WorldStep
+from w4rl_fast.imagine.worlds import ACTION_STREAM, Outcome
 from w4rl_fast.policy.gaussian import GaussianPolicy
 from w4rl_kernels.noise import normal_noise
 

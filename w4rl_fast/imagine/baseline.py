@@ -7,9 +7,9 @@ and a look at every step from the host: has any world ended?
 import torch
 from torch import Tensor
 
-from w4rl_fast.imagine.engine import ACTION_STREAM, FRAME_STREAM
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.imagine.starts import Starts
+from w4rl_fast.imagine.worlds import ACTION_STREAM, FRAME_STREAM
 from w4rl_fast.policy.gaussian import GaussianPolicy
 from w4rl_fast.reward.config import Rule
 from w4rl_fast.reward.model import RewardModel

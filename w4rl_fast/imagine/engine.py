@@ -3,9 +3,7 @@
 Shapes: B worlds, A action and P proprioception dimensions, S x S pixels.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,68 +11,21 @@ from torch import Tensor
 from w4rl_engines.machine import has_bfloat16
 from w4rl_fast.errors import UserError
 from w4rl_fast.imagine.memory import require_memory
-from w4rl_fast.imagine.past import Past
 from w4rl_fast.imagine.starts import Starts
 from w4rl_fast.imagine.step import WorldStep
+from w4rl_fast.imagine.worlds import ImaginationConfig, Worlds
 from w4rl_fast.reward.config import Rule
 from w4rl_fast.reward.model import RewardModel
 from w4rl_fast.world.model import WorldModel
-from w4rl_kernels.noise import normal_noise
 
 Engine = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """Runs one world step; what it returns may be written again by its next call."""
 
 ENGINES = ("auto", "eager", "compiled")
-FRAME_STREAM, ACTION_STREAM = 0, 1
-"""Streams of noise; starts have a third."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImaginationConfig:
-    """`num_worlds` worlds, of which an episode is truncated after `horizon` steps.
-
-    The step runs on slices of exactly `slice_size` worlds, the last one padded, so that no kernel ever sees another
-    shape: that makes a world's numbers independent of how many there are. A slice also stays in the cache; one world
-    alone takes as long as a slice. With `autoreset` a world that ended begins its next episode in the same step;
-    otherwise it goes on, paid no more, until it is reset. `precision` is the backbone's.
-    """
-
-    num_worlds: int = 64
-    horizon: int = 20
-    slice_size: int = 32
-    sampling_steps: int | None = None
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    autoreset: bool = True
-
-    def __post_init__(self) -> None:
-        if min(self.num_worlds, self.horizon, self.slice_size) < 1:
-            raise ValueError(
-                f"num_worlds={self.num_worlds}, horizon={self.horizon}, slice_size={self.slice_size}: at least 1 each"
-            )
-
-
-class Outcome(NamedTuple):
-    """reward (B,) float32 in {0, 1}, terminated and truncated (B,) bool, probability of success (B,)."""
-
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    probability: Tensor
-
-
-class Observation(NamedTuple):
-    """frames (B, 3, S, S) uint8 and proprio (B, P); they may be written again by the next call."""
-
-    frames: Tensor
-    proprio: Tensor
-
-
-class Imagination:
-    """B worlds on the device of their starts. World i is a function of its seed and its actions alone.
-
-    An episode has a number, counted from the last `reset` of its world; start and noise come from (seed, episode) and
-    (seed, episode, step), so the second episode does not depend on how the first one went.
-    """
+class Imagination(Worlds):
+    """B imagined worlds, each a function of its seed and its actions alone."""
 
     def __init__(
         self,
@@ -86,138 +37,15 @@ class Imagination:
         *,
         engine: str | Engine = "auto",
     ) -> None:
-        self.world_config, self.rule, self.starts, self.config = world.config, rule, starts, config
-        self.device = device = starts.pixels.device
         require_memory(world, reward, starts, config)
-        self.dtype = dtype_of(config.precision, device)
+        self.world_config = world.config
+        self.dtype = dtype_of(config.precision, starts.pixels.device)
         self.module = WorldStep(world, reward, sampling_steps=config.sampling_steps, dtype=self.dtype)
         self.engine, self.run = engine_of(engine, self.module)
-        rows = -(-config.num_worlds // config.slice_size) * config.slice_size
-        self.parts = [slice(first, first + config.slice_size) for first in range(0, rows, config.slice_size)]
-        self.past = Past(starts, scenes_of(self.module, starts), rows, config.slice_size)
+        super().__init__(world.config, rule, starts, scenes_of(self.module, starts), config)
 
-        def filled(value: float, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-            return torch.full((rows, *shape), value, dtype=dtype, device=device)
-
-        self.seeds, self.episodes, self.clock, self.hits = (filled(0, dtype=torch.int64) for _ in range(4))
-        self.won, self.late = (filled(False, dtype=torch.bool) for _ in range(2))
-        self.acting = filled(0, world.config.action_dim)
-        pixels = (3, world.config.image_size, world.config.image_size)
-        self.noise, self.logit = filled(0, *pixels), filled(0)
-        self.frames, self.proprio = filled(0, *pixels, dtype=torch.uint8), filled(0, world.config.proprio_dim)
-        self.begun = False
-
-    @property
-    def num_worlds(self) -> int:
-        return self.config.num_worlds
-
-    @torch.no_grad()
-    def reset(
-        self,
-        seeds: int | Sequence[int] | Tensor,
-        *,
-        mask: Tensor | None = None,
-        episodes: int | Tensor = 0,
-    ) -> Observation:
-        """Begin episodes anew, in all worlds or in those of a mask (B,): world i with seeds[i], or with seed + i.
-
-        `episodes` are the numbers (B,) to begin with; 0 is the first.
-        """
-        if not self.begun and mask is not None:
-            raise UserError("a mask in the first reset", rule="every world begins once", remedy="Leave mask=... away")
-        given = torch.arange(self.num_worlds) + seeds if isinstance(seeds, int) else torch.as_tensor(seeds)
-        if given.shape != (self.num_worlds,):
-            raise UserError(
-                f"{given.numel()} seeds", rule=f"there are {self.num_worlds} worlds", remedy="Give one to each world"
-            )
-        whole = self._rows(torch.ones(self.num_worlds, dtype=torch.bool) if mask is None else mask, fill=not self.begun)
-        self.seeds.copy_(torch.where(whole, self._rows(given), self.seeds))
-        numbers = torch.as_tensor(episodes).expand(self.num_worlds)
-        self.episodes.copy_(torch.where(whole, self._rows(numbers), self.episodes))
-        self._begin(whole)
-        self.begun = True
-        return self.observe()
-
-    def step(self, actions: Tensor) -> tuple[Observation, Outcome, Observation]:
-        """Act (B, A) in every world: what is seen now, how it went, and what was seen before any world began anew.
-
-        Actions beyond [-1, 1] count as the nearer end. Where nothing began, both observations are the same.
-        """
-        outcome = self.advance(actions)
-        if self.config.autoreset:
-            self.restart(outcome.terminated | outcome.truncated)
-        return self.observe(), outcome, self.ended_with()
-
-    @torch.no_grad()
-    def advance(self, actions: Tensor) -> Outcome:
-        """The first half of a step: everything but beginning anew."""
-        self._require_begun(actions)
-        self.acting[: self.num_worlds].copy_(actions).clamp_(-1, 1)
-        self.past.act(self.acting)
-        return self.lead_on(lambda part: self.run(*self.past.gather(part), self.noise[part]))
-
-    @torch.no_grad()
-    def lead_on(self, run: Callable[[slice], tuple[Tensor, Tensor, Tensor]]) -> Outcome:
-        """Lead each slice to what `run` makes of it, which has the noise of this moment, and judge all of them."""
-        normal_noise(self.seeds, self.clock, self.episodes, self.noise.shape[1:], stream=FRAME_STREAM, out=self.noise)
-        for part in self.parts:
-            frames, proprio, logit = run(part)
-            self.frames[part].copy_(frames.add(1).mul_(127.5).round_())
-            self.proprio[part].copy_(proprio)
-            self.logit[part].copy_(logit)
-        self.past.push(self.frames, self.proprio)
-        return Outcome(*(each[: self.num_worlds] for each in self._judge()))
-
-    @torch.no_grad()
-    def restart(self, mask: Tensor) -> None:
-        """The second half: the worlds of a mask (B,) begin their next episode."""
-        whole = self._rows(mask)
-        self.episodes.add_(whole)
-        self._begin(whole)
-
-    def observe(self) -> Observation:
-        """The newest moment of every world."""
-        past, count = self.past, self.num_worlds
-        return Observation(past.frames[:count, past.newest], past.proprio[:count, past.newest])
-
-    def ended_with(self) -> Observation:
-        """What the last step led to, before any world began anew."""
-        return Observation(self.frames[: self.num_worlds], self.proprio[: self.num_worlds])
-
-    def action_noise(self, out: Tensor) -> Tensor:
-        """Standard normal numbers (B, A) for the actions of this moment, each world's from its own seed."""
-        count = self.num_worlds
-        where = (self.seeds[:count], self.clock[:count], self.episodes[:count])
-        return normal_noise(*where, out.shape[1:], stream=ACTION_STREAM, out=out)
-
-    def _judge(self) -> Outcome:
-        """Success is paid once and latched; a world that is late has not won, and one that won is not late."""
-        probability = self.logit.sigmoid()
-        self.clock.add_(1)
-        self.hits.add_(1).mul_(probability >= self.rule.threshold)
-        before = self.won.clone()
-        self.won |= (self.hits >= self.rule.hits) & ~self.late
-        self.late |= (self.clock >= self.config.horizon) & ~self.won
-        return Outcome((self.won & ~before).float(), self.won.clone(), self.late.clone(), probability)
-
-    def _begin(self, mask: Tensor) -> None:
-        self.past.begin(mask, self.starts.draw(self.seeds, self.episodes))
-        for state in (self.clock, self.hits, self.won, self.late):
-            state.masked_fill_(mask, 0)
-
-    def _rows(self, values: Tensor, *, fill: bool = False) -> Tensor:
-        """Values (B,) on the device, followed by those of the worlds that only fill the last slice."""
-        rest = torch.full((len(self.seeds) - self.num_worlds,), fill, dtype=values.dtype, device=self.device)
-        return torch.cat([values.to(self.device), rest])
-
-    def _require_begun(self, actions: Tensor) -> None:
-        if not self.begun:
-            raise UserError("a step before the first reset", rule="no world has begun", remedy="Call reset(seed) first")
-        wanted = (self.num_worlds, self.world_config.action_dim)
-        if actions.shape != wanted:
-            raise UserError(
-                f"actions {tuple(actions.shape)}", rule=f"one for each world is {wanted}", remedy="Reshape them"
-            )
+    def _lead(self, part: slice) -> tuple[Tensor, Tensor, Tensor]:
+        return self.run(*self.past.gather(part), self.noise[part])
 
 
 def dtype_of(precision: str, device: torch.device) -> torch.dtype:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from w4rl_fast.errors import UserError
-from w4rl_fast.imagine.engine import Imagination, Observation
+from w4rl_fast.imagine.engine import Imagination
+from w4rl_fast.imagine.worlds import Observation
 
 Mapping = dict[str, Any]
 SEEDS = 2**62

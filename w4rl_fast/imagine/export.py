@@ -22,9 +22,10 @@ from w4rl_engines.registry import cannot_build
 from w4rl_fast.data.windows import WindowConfig, Windows
 from w4rl_fast.imagine.acting import ActingStep
 from w4rl_fast.imagine.artifacts import RATIO, folder_of
-from w4rl_fast.imagine.engine import Imagination, ImaginationConfig, dtype_of
+from w4rl_fast.imagine.engine import Imagination, dtype_of
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.imagine.step import WorldStep
+from w4rl_fast.imagine.worlds import ImaginationConfig
 from w4rl_fast.world.losses import context_of
 
 Part = Literal["world", "policy", "reward", "acting"]

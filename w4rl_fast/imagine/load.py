@@ -12,11 +12,12 @@ from w4rl_fast.config import from_json_dict, load_config
 from w4rl_fast.data.store import Store
 from w4rl_fast.errors import UserError
 from w4rl_fast.imagine.artifacts import choose
-from w4rl_fast.imagine.engine import Engine, Imagination, ImaginationConfig
+from w4rl_fast.imagine.engine import Engine, Imagination
 from w4rl_fast.imagine.starts import StartConfig, load_starts
+from w4rl_fast.imagine.worlds import ImaginationConfig
 from w4rl_fast.policy.checkpoint import load_policy
 from w4rl_fast.policy.gaussian import GaussianPolicy
-from w4rl_fast.reward import RewardModel, Rule, load_reward
+from w4rl_fast.reward import RewardModel, Rule, has_reward, load_reward, never
 from w4rl_fast.run import store_of_run, task_of_run, task_of_store
 from w4rl_fast.tasks import TaskConfig
 from w4rl_fast.world.checkpoint import load_world
@@ -39,8 +40,8 @@ class LoadedRun:
 
     @cached_property
     def judge(self) -> tuple[RewardModel, Rule]:
-        """The classifier, and when it says success."""
-        return load_reward(self.path)
+        """The classifier, and when it says success; where none was trained, one that never does."""
+        return load_reward(self.path) if has_reward(self.path) else never(self.world.config.image_size)
 
     @cached_property
     def policy(self) -> GaussianPolicy:

@@ -15,8 +15,8 @@ from w4rl_fast.reward.model import RewardModel
 from w4rl_fast.world.model import WorldModel
 
 if TYPE_CHECKING:
-    from w4rl_fast.imagine.engine import ImaginationConfig
     from w4rl_fast.imagine.starts import Starts
+    from w4rl_fast.imagine.worlds import ImaginationConfig
 
 ACTIVATIONS_PER_POSITION = 24
 """Activations alive at once in a step, in units of the first width."""

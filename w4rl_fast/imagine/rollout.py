@@ -11,11 +11,14 @@ from torch import Tensor
 
 from w4rl_fast.errors import UserError
 from w4rl_fast.imagine.acting import Acting, draw
-from w4rl_fast.imagine.engine import Imagination, Outcome
+from w4rl_fast.imagine.engine import Imagination
+from w4rl_fast.imagine.worlds import Outcome, Worlds
 from w4rl_fast.policy.gaussian import GaussianPolicy
 
 Value = Callable[[Tensor, Tensor], Tensor]
 """Frames (B, H, 3, S, S) in [-1, 1] and proprio (B, H, P) to the return (B,) that is still to come."""
+Pay = Callable[[Tensor, Tensor], Tensor]
+"""The same to the reward (B,) of being there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,11 +51,18 @@ class Rollouts:
     `compiled` makes one unit of policy, world step and classifier, which torch.compile takes whole; `acting` is such a
     unit that was made before, for one policy as it is. The policy then sees a slice of worlds at a time, so that a
     rollout equals the eager one but for rounding.
+
+    The reward is that of the worlds, or, with `pay`, what it says of the moment that an action led to, of which it sees
+    `sees` observations.
     """
 
-    def __init__(self, imagination: Imagination, *, compiled: bool = False, acting: Acting | None = None) -> None:
-        self.imagination, self.compiled, self.acting = imagination, compiled, acting
-        self._storage: dict[tuple[int, int], tuple[Rollout, _Sight]] = {}
+    def __init__(
+        self, imagination: Worlds, *, compiled: bool = False, acting: Acting | None = None, pay: Pay | None = None,
+        sees: int = 1,
+    ) -> None:  # fmt: skip
+        self.imagination, self.compiled, self.acting, self.pay = imagination, compiled, acting, pay
+        self._paid = Sight(imagination, sees)
+        self._storage: dict[tuple[int, int], tuple[Rollout, Sight]] = {}
 
     @torch.no_grad()
     def rollout(self, policy: GaussianPolicy, value: Value | None, steps: int, seed: int) -> Rollout:
@@ -73,6 +83,8 @@ class Rollouts:
             outcome = self._advance(policy, sight, out, t)
             if value is not None:
                 out.final_values[t].copy_(value(*sight.look(imagination)))
+            if self.pay is not None:
+                outcome = outcome._replace(reward=self.pay(*self._paid.look(imagination)))
             imagination.restart(outcome.terminated | outcome.truncated)
             for rows, now in zip((out.rewards, out.terminated, out.truncated, out.probabilities), outcome, strict=True):
                 rows[t].copy_(now)
@@ -80,9 +92,10 @@ class Rollouts:
             out.last_values.copy_(value(*sight.look(imagination)))
         return out
 
-    def _advance(self, policy: GaussianPolicy, sight: "_Sight", out: Rollout, t: int) -> Outcome:
+    def _advance(self, policy: GaussianPolicy, sight: "Sight", out: Rollout, t: int) -> Outcome:
         """Draw the actions of row t, each world's from its own noise, with their log-probabilities, and take them."""
         if self.compiled and (self.acting is None or self.acting.policy is not policy):
+            assert isinstance(self.imagination, Imagination), "only what is imagined can be compiled"
             self.acting = Acting.compiled(policy, self.imagination)
         if self.acting is None:
             mean, std = policy(*sight.seen())
@@ -98,28 +111,28 @@ class Rollouts:
             )
         return self.acting.advance(out.actions[t], out.log_probs[t])
 
-    def _allocate(self, history: int, steps: int) -> "tuple[Rollout, _Sight]":
+    def _allocate(self, history: int, steps: int) -> "tuple[Rollout, Sight]":
         if (history, steps) not in self._storage:
             self._storage.clear()  # one length at a time: it is the largest thing there is
             self._storage[history, steps] = (
                 allocate(self.imagination, history, steps),
-                _Sight(self.imagination, history),
+                Sight(self.imagination, history),
             )
         return self._storage[history, steps]
 
 
-class _Sight:
+class Sight:
     """What a policy sees of the worlds: bytes as they are kept, floats as a network takes them."""
 
-    def __init__(self, imagination: Imagination, history: int) -> None:
-        of, count, device = imagination.world_config, imagination.num_worlds, imagination.device
+    def __init__(self, imagination: Worlds, history: int) -> None:
+        of, count, device = imagination.sizes, imagination.num_worlds, imagination.device
         shape = (count, history, 3, of.image_size, of.image_size)
         self.frames = torch.zeros(shape, dtype=torch.uint8, device=device)
         self.floats = torch.zeros(shape, device=device)
         self.proprio = torch.zeros(count, history, of.proprio_dim, device=device)
         self.ready = False
 
-    def turn_to(self, imagination: Imagination) -> None:
+    def turn_to(self, imagination: Worlds) -> None:
         past, count = imagination.past, imagination.num_worlds
         past.unroll(past.frames[:count], self.frames)
         past.unroll(past.proprio[:count], self.proprio)
@@ -131,13 +144,13 @@ class _Sight:
             self.ready = True
         return self.floats, self.proprio
 
-    def look(self, imagination: Imagination) -> tuple[Tensor, Tensor]:
+    def look(self, imagination: Worlds) -> tuple[Tensor, Tensor]:
         self.turn_to(imagination)
         return self.seen()
 
 
-def allocate(imagination: Imagination, history: int, steps: int) -> Rollout:
-    of, count = imagination.world_config, imagination.num_worlds
+def allocate(imagination: Worlds, history: int, steps: int) -> Rollout:
+    of, count = imagination.sizes, imagination.num_worlds
 
     def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.zeros(shape, dtype=dtype, device=imagination.device)
@@ -157,9 +170,9 @@ def allocate(imagination: Imagination, history: int, steps: int) -> Rollout:
     )
 
 
-def require_fit(policy: GaussianPolicy, imagination: Imagination) -> None:
+def require_fit(policy: GaussianPolicy, imagination: Worlds) -> None:
     """Refuse a policy that cannot act in these worlds."""
-    acts, world = policy.config, imagination.world_config
+    acts, world = policy.config, imagination.sizes
     there = (acts.image_size, acts.action_dim, acts.proprio_dim)
     wanted = (world.image_size, world.action_dim, world.proprio_dim)
     if there != wanted or acts.history > world.history:

@@ -31,7 +31,8 @@ def clone(policy: GaussianPolicy, windows: Windows, config: CloneConfig, folder:
     """Train the policy by negative log-likelihood and save it; windows have its history and one future observation."""
     folder.mkdir(parents=True, exist_ok=True)
     save_config(folder / CLONE, config)
-    set_statistics(policy, windows)
+    if policy.config.latent is None:  # eyes that are not its own know what they saw
+        set_statistics(policy, windows)
     policy.train()
     fit = Fit(policy, config.fit, folder, stage="clone")
 

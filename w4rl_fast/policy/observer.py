@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from w4rl_fast.convolutions import strided
+from w4rl_fast.convolutions import Points, strided
 from w4rl_fast.hub import HubModel
 
 
@@ -25,6 +25,11 @@ class ObserverConfig(Protocol):
     def widths(self) -> tuple[int, ...]: ...
 
     @property
+    def points(self) -> int:
+        """Features whose places are looked for; 0 looks at all pixels alike."""
+        ...
+
+    @property
     def hidden(self) -> int: ...
 
 
@@ -36,7 +41,12 @@ class Observer(HubModel):
 
     def __init__(self, config: ObserverConfig, outputs: int) -> None:
         super().__init__()
-        self.convolutions, seen = strided(3 * config.history, config.widths, config.image_size)
+        self.convolutions: nn.Sequential | Points
+        if config.points:
+            self.convolutions = Points(3 * config.history, config.widths, config.points, config.image_size)
+            seen = self.convolutions.outputs
+        else:
+            self.convolutions, seen = strided(3 * config.history, config.widths, config.image_size)
         self.head = nn.Sequential(
             nn.Linear(seen + config.proprio_dim * config.history, config.hidden),
             nn.LayerNorm(config.hidden),
@@ -51,8 +61,13 @@ class Observer(HubModel):
     def observe(self, frames: Tensor, proprio: Tensor) -> Tensor:
         # Channels last, the first convolution alone is several times faster.
         pictures = frames.flatten(1, 2).contiguous(memory_format=torch.channels_last)
-        # Flattened before the last activation, whose gradient is slow where the layouts of two tensors meet.
-        pixels = self.convolutions[-1](self.convolutions[:-1](pictures).flatten(1))
+        pixels = self._look(pictures)
         body = ((proprio - self.proprio_mean) / self.proprio_std).flatten(1)
         numbers: Tensor = self.head(torch.cat([pixels, body], dim=1))
         return numbers
+
+    def _look(self, pictures: Tensor) -> Tensor:
+        if isinstance(self.convolutions, Points):
+            return self.convolutions(pictures)
+        # Flattened before the last activation, whose gradient is slow where the layouts of two tensors meet.
+        return self.convolutions[-1](self.convolutions[:-1](pictures).flatten(1))
