@@ -41,7 +41,7 @@ def test_it_reaches_a_success_that_is_known(imagine, known, policy, tmp_path) ->
         worlds=48, steps=10, iterations=30, epochs=3, minibatches=4, learning_rate=3e-3, anchor=0.0, std=0.5,
         target_kl=0.1,
     )  # fmt: skip
-    found = refine(policy, Rollouts(imagine(48, engine=known.step)), config, tmp_path)
+    found = refine(PPO(policy, Rollouts(imagine(48, engine=known.step)), config, tmp_path))
     assert success(found.policy, judge) > 0.95
 
 
@@ -74,12 +74,14 @@ def test_guards_that_draw_again_change_nothing(imagine, policy, tmp_path, window
         worlds = imagine(CONFIG.worlds)
         guards = Guards(windows, limits, worlds) if guarded else None
 
-        def guard(iteration, rollout):
+        ppo = PPO(policy, Rollouts(worlds), CONFIG, tmp_path / folder)
+
+        def guard(iteration):
             if iteration == stop:
                 raise KeyboardInterrupt
-            return guards(iteration, rollout) if guards else {}
+            return guards(iteration, ppo.rollout) if guards else {}
 
-        return refine(policy, Rollouts(worlds), CONFIG, tmp_path / folder, guard=guard)
+        return refine(ppo, guard=guard)
 
     with pytest.raises(KeyboardInterrupt):
         refined("pieces", guarded=True, stop=2)

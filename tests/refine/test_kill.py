@@ -12,7 +12,7 @@ import pytest
 
 from w4rl_fast.errors import UserError
 from w4rl_fast.policy import save_policy
-from w4rl_fast.refine import refine
+from w4rl_fast.refine import PPO, refine
 from w4rl_fast.refine.checkpoint import CHECKPOINT
 
 FILES = ("best/policy.safetensors", "last/policy.safetensors", "value/value.safetensors", "metrics.jsonl")
@@ -20,17 +20,17 @@ REFINE = """
 import dataclasses, runpy, signal, sys, tempfile
 from pathlib import Path
 from w4rl_fast.policy import load_policy
-from w4rl_fast.refine import refine
+from w4rl_fast.refine import PPO, refine
 
 toy, clone, folder, iterations, save_seconds = sys.argv[1:]
 toy = runpy.run_path(toy)
 config = dataclasses.replace(toy["CONFIG"], iterations=int(iterations), save_seconds=float(save_seconds))
 line, policy = toy["Line"](config.worlds), load_policy(Path(clone))
 with tempfile.TemporaryDirectory() as warm_up:  # the first step of an optimizer imports half of torch
-    refine(policy, line, dataclasses.replace(config, iterations=2), Path(warm_up), line.success)
+    refine(PPO(policy, line, dataclasses.replace(config, iterations=2), Path(warm_up)), line.success)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
 print("ready", flush=True)
-refine(policy, line, config, Path(folder), line.success)
+refine(PPO(policy, line, config, Path(folder)), line.success)
 """
 
 
@@ -80,19 +80,19 @@ def test_ended_at_any_moment_it_goes_on_bit_for_bit(begin, tmp_path, how, save_s
 @pytest.mark.parametrize("nth", [1, 2, 5, 9, 14, 20])
 def test_a_full_disk_is_said_and_costs_nothing(clone, line, config, tmp_path, failing_disk, nth) -> None:
     config = dataclasses.replace(config, save_seconds=0.0)
-    refine(clone, line, config, tmp_path / "whole", line.success)
+    refine(PPO(clone, line, config, tmp_path / "whole"), line.success)
     failing_disk(nth)
     with pytest.raises(UserError, match=r"cannot write .*No space left.*Free some space"):
-        refine(clone, line, config, tmp_path / "pieces", line.success)
+        refine(PPO(clone, line, config, tmp_path / "pieces"), line.success)
     failing_disk(0)
-    refine(clone, line, config, tmp_path / "pieces", line.success)
+    refine(PPO(clone, line, config, tmp_path / "pieces"), line.success)
     same(tmp_path / "pieces", tmp_path / "whole")
 
 
 def test_the_checkpoint_before_a_full_disk_stays(clone, line, config, tmp_path, failing_disk) -> None:
     kept = {}
 
-    def fill(iteration, _rollout) -> dict[str, float]:
+    def fill(iteration) -> dict[str, float]:
         if iteration == 4:
             kept["before"] = (tmp_path / "run" / CHECKPOINT).read_bytes()
             failing_disk(1)
@@ -100,16 +100,16 @@ def test_the_checkpoint_before_a_full_disk_stays(clone, line, config, tmp_path, 
 
     config = dataclasses.replace(config, save_seconds=0.0)
     with pytest.raises(UserError, match=r"cannot write"):
-        refine(clone, line, config, tmp_path / "run", guard=fill)
+        refine(PPO(clone, line, config, tmp_path / "run"), guard=fill)
     assert (tmp_path / "run" / CHECKPOINT).read_bytes() == kept["before"]
 
 
 def test_a_disk_that_is_really_full(clone, line, config, tmp_path, small_disk) -> None:
     config = dataclasses.replace(config, save_seconds=0.0)
-    refine(clone, line, config, tmp_path / "whole", line.success)
+    refine(PPO(clone, line, config, tmp_path / "whole"), line.success)
     filler = small_disk / "filler"
 
-    def fill(iteration, _rollout) -> dict[str, float]:
+    def fill(iteration) -> dict[str, float]:
         if iteration == 3:
             with pytest.raises(OSError, match="No space"), filler.open("wb") as file:
                 while True:
@@ -117,7 +117,7 @@ def test_a_disk_that_is_really_full(clone, line, config, tmp_path, small_disk) -
         return {}
 
     with pytest.raises(UserError, match=r"cannot write .*No space left"):
-        refine(clone, line, config, small_disk / "pieces", line.success, guard=fill)
+        refine(PPO(clone, line, config, small_disk / "pieces"), line.success, guard=fill)
     filler.unlink()
-    refine(clone, line, config, small_disk / "pieces", line.success)
+    refine(PPO(clone, line, config, small_disk / "pieces"), line.success)
     same(small_disk / "pieces", tmp_path / "whole")

@@ -9,7 +9,7 @@ import torch
 from w4rl_fast.errors import UserError
 from w4rl_fast.metrics import read_metrics
 from w4rl_fast.policy import GaussianPolicy, load_policy
-from w4rl_fast.refine import PPOConfig, ValueNetwork, refine
+from w4rl_fast.refine import PPO, PPOConfig, ValueNetwork, refine
 from w4rl_fast.refine.checkpoint import CHECKPOINT, digest
 
 
@@ -21,7 +21,7 @@ def test_it_leaves_the_last_and_the_best_policy(clone, line, config, tmp_path) -
         judged.append(digest(policy))
         return next(scores)
 
-    result = refine(clone, line, config, tmp_path, score)
+    result = refine(PPO(clone, line, config, tmp_path), score)
     assert (result.iteration, result.score) == (2, 0.7)
     assert digest(result.policy) == digest(load_policy(tmp_path / "best")) == judged[1]
     assert digest(GaussianPolicy.from_pretrained(tmp_path / "last")) == judged[3]
@@ -39,20 +39,20 @@ def test_it_leaves_the_last_and_the_best_policy(clone, line, config, tmp_path) -
 
 
 def test_the_clone_is_kept_if_nothing_beats_it(clone, line, config, tmp_path) -> None:
-    result = refine(clone, line, config, tmp_path, lambda _policy: 0.5)
+    result = refine(PPO(clone, line, config, tmp_path), lambda _policy: 0.5)
     assert (result.iteration, result.score) == (0, 0.5)
     assert torch.equal(result.policy.head[0].weight, clone.head[0].weight)
 
 
 def test_it_is_not_judged_while_only_the_value_network_learns(clone, line, config, tmp_path) -> None:
     config = dataclasses.replace(config, value_warm_up=4)
-    refine(clone, line, config, tmp_path, line.success)
+    refine(PPO(clone, line, config, tmp_path), line.success)
     rows = read_metrics(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in rows if "refine/score" in row] == [0, 6]
 
 
 def test_without_a_score_the_last_is_the_result(clone, line, config, tmp_path) -> None:
-    result = refine(clone, line, config, tmp_path)
+    result = refine(PPO(clone, line, config, tmp_path))
     assert (result.iteration, result.score) == (6, None)
     assert digest(result.policy) == digest(load_policy(tmp_path / "last"))
     assert not (tmp_path / "best").exists()
@@ -66,24 +66,24 @@ def test_interrupted_and_taken_up_it_ends_as_if_it_had_not_been(
     """With a checkpoint after each iteration and with none at all before the interruption."""
     config = dataclasses.replace(config, save_seconds=save_seconds)
 
-    def interrupt(iteration, _rollout) -> dict[str, float]:
+    def interrupt(iteration) -> dict[str, float]:
         if iteration == stop:
             raise KeyboardInterrupt
         return {}
 
-    whole = refine(clone, line, config, tmp_path / "whole", line.success)
+    whole = refine(PPO(clone, line, config, tmp_path / "whole"), line.success)
     with pytest.raises(KeyboardInterrupt):
-        refine(clone, line, config, tmp_path / "pieces", line.success, guard=interrupt)
-    pieces = refine(clone, line, config, tmp_path / "pieces", line.success)
+        refine(PPO(clone, line, config, tmp_path / "pieces"), line.success, guard=interrupt)
+    pieces = refine(PPO(clone, line, config, tmp_path / "pieces"), line.success)
     assert (pieces.iteration, pieces.score) == (whole.iteration, whole.score)
     for name in ("best/policy.safetensors", "last/policy.safetensors", "value/value.safetensors", "metrics.jsonl"):
         assert (tmp_path / "pieces" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
 def test_a_finished_one_is_not_repeated(clone, line, config, tmp_path) -> None:
-    first = refine(clone, line, config, tmp_path, line.success)
+    first = refine(PPO(clone, line, config, tmp_path), line.success)
     lines, calls = (tmp_path / "metrics.jsonl").read_text(), line.calls
-    again = refine(clone, line, config, tmp_path, line.success)
+    again = refine(PPO(clone, line, config, tmp_path), line.success)
     assert (again.iteration, again.score) == (first.iteration, first.score)
     assert digest(again.policy) == digest(first.policy)
     assert (tmp_path / "metrics.jsonl").read_text() == lines
@@ -93,24 +93,25 @@ def test_a_finished_one_is_not_repeated(clone, line, config, tmp_path) -> None:
 def test_it_ends_when_nothing_is_left_to_gain(clone, line, config, tmp_path) -> None:
     scores = iter([0.2, 0.5, 0.9, 0.7])
     config = dataclasses.replace(config, iterations=20, score_every=1, value_warm_up=0, enough=0.9)
-    result = refine(clone, line, config, tmp_path, lambda _policy: next(scores))
+    result = refine(PPO(clone, line, config, tmp_path), lambda _policy: next(scores))
     assert (result.score, result.iteration) == (0.9, 2)
-    assert refine(clone, line, config, tmp_path, lambda _policy: next(scores)).score == 0.9  # nor does it go on later
+    later = refine(PPO(clone, line, config, tmp_path), lambda _policy: next(scores))
+    assert later.score == 0.9  # nor does it go on later
     assert next(scores) == 0.7
 
 
 def test_a_guard_is_logged_and_can_end_it(clone, line, config, tmp_path) -> None:
     seen = []
 
-    def guard(iteration, rollout) -> dict[str, float]:
-        seen.append(rollout.rewards.sum().item())
+    def guard(iteration) -> dict[str, float]:
+        seen.append(ppo.rollout.rewards.sum().item())
         if iteration == 3:
             raise UserError("success rises while the world is exploited", rule="a guard", remedy="Repair the world")
         return {"disagreement": 0.1 * iteration}
 
-    config = dataclasses.replace(config, save_seconds=0.0)
+    ppo = PPO(clone, line, dataclasses.replace(config, save_seconds=0.0), tmp_path)
     with pytest.raises(UserError, match="exploited"):
-        refine(clone, line, config, tmp_path, guard=guard)
+        refine(ppo, guard=guard)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["refine/disagreement"] for row in rows] == pytest.approx([0.1, 0.2])
     assert [row["refine/return"] * line.worlds for row in rows] == pytest.approx(seen[:2])
@@ -118,7 +119,7 @@ def test_a_guard_is_logged_and_can_end_it(clone, line, config, tmp_path) -> None
 
 
 def test_progress_says_what_matters(clone, line, config, tmp_path, capsys) -> None:
-    refine(clone, line, config, tmp_path, line.success)
+    refine(PPO(clone, line, config, tmp_path), line.success)
     said = capsys.readouterr().err
     assert all(word in said for word in ("refine: 6 iterations", "success", "kl", "entropy", "score"))
 

@@ -2,31 +2,38 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from w4rl_fast.errors import UserError
-from w4rl_fast.refine.learner import Learner
 
 CHECKPOINT = "refinement.safetensors"
 
 
-def save(path: Path, learners: Mapping[str, Learner], identity: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Publish the state of learners, what they belong to, and how far they are."""
+class Kept(Protocol):
+    """Something with a state of named tensors, such as a learner or a memory."""
+
+    def state(self) -> Iterator[tuple[str, Tensor]]: ...
+
+    def load(self, state: Mapping[str, Tensor]) -> None: ...
+
+
+def save(path: Path, kept: Mapping[str, Kept], identity: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Publish the state of what learns or remembers, what they belong to, and how far they are."""
     from safetensors.torch import save as serialise
 
     from w4rl_fast.files import publish
 
-    tensors = {f"{name}/{key}": each for name, learner in learners.items() for key, each in learner.state()}
+    tensors = {f"{name}/{key}": each for name, one in kept.items() for key, each in one.state()}
     metadata = {"identity": json.dumps(identity, sort_keys=True), "facts": json.dumps(facts)}
     publish(path, serialise(tensors, metadata=metadata))
 
 
-def load(path: Path, learners: Mapping[str, Learner], identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the state back into the learners and return the facts; a file that belongs to something else is refused."""
+def load(path: Path, kept: Mapping[str, Kept], identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the state back and return the facts; a file that belongs to something else is refused."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -45,9 +52,9 @@ def load(path: Path, learners: Mapping[str, Learner], identity: Mapping[str, Any
             rule=f"it belongs to a refinement with another {', '.join(others)}",
             remedy="Refine with what it was made with, or delete the folder to start again",
         )
-    for name, learner in learners.items():
+    for name, one in kept.items():
         prefix = f"{name}/"
-        learner.load({key.removeprefix(prefix): each for key, each in tensors.items() if key.startswith(prefix)})
+        one.load({key.removeprefix(prefix): each for key, each in tensors.items() if key.startswith(prefix)})
     facts: dict[str, Any] = json.loads(metadata["facts"])
     return facts
 

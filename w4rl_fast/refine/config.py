@@ -61,3 +61,74 @@ class PPOConfig:
                 raise ValueError(f"{name}={getattr(self, name)}: not below 0")
         if self.minibatches > self.worlds * self.steps:
             raise ValueError(f"minibatches={self.minibatches}: at most worlds x steps, {self.worlds * self.steps}")
+
+
+Roll = Literal["decoupled", "coupled", "surrogate"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoGConfig:
+    """First-order gradients: `iterations` of an imagined episode of `steps` in `worlds`, in segments of `horizon`.
+
+    After each segment the policy follows the gradient of its return, of the rewards and of gamma^horizon times what the
+    critic says of its end. `roll`: the gradient is taken at the values of the world, "decoupled"; or, "coupled", at
+    those of the surrogate's own rollout from the same start, while the world is imagined beside it for critic and
+    refresh; "surrogate", the surrogate alone, and no world. `excess` weighs means beyond [-1, 1].
+
+    The critic learns TD(lambda) targets in `critic_passes` of `minibatches` over the newest `critic_windows` segments,
+    from a target network that follows it by `target_step`. The dynamics of the surrogate learn, `refreshes` times a
+    segment, from `refresh_imagined` of the newest `ring` sequences and `refresh_real` of the data; 0 is no refresh. A
+    gradient whose norm exceeds `exploding`, or is not finite, ends the refinement. The rest is as in PPOConfig.
+    """
+
+    worlds: int = 64
+    steps: int = 16
+    horizon: int = 8
+    iterations: int = 100
+    roll: Roll = "decoupled"
+    gamma: float = 0.97
+    lam: float = 0.95
+    learning_rate: float = 1e-3
+    critic_learning_rate: float = 2e-3
+    surrogate_learning_rate: float = 5e-4
+    final_rate: float = 0.1
+    max_grad_norm: float = 1.0
+    exploding: float = 1e4
+    entropy_coefficient: float = 0.0
+    std: float = 0.3
+    learn_std: bool = False
+    excess: float = 0.1
+    critic_windows: int = 8
+    critic_passes: int = 2
+    minibatches: int = 4
+    target_step: float = 0.1
+    refreshes: int = 8
+    refresh_imagined: int = 192
+    refresh_real: int = 64
+    ring: int = 4096
+    seed: int = 0
+    score_every: int = 5
+    enough: float = 1e9
+    caution: float = 0.0
+    save_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        counts = ("worlds", "steps", "horizon", "iterations", "critic_windows", "minibatches", "score_every", "ring")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: at least 1")
+        for name in ("gamma", "lam", "final_rate", "target_step"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)}: from 0 to 1")
+        for name in ("max_grad_norm", "exploding", "std"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name)}: above 0")
+        rates = ("learning_rate", "critic_learning_rate", "surrogate_learning_rate")
+        rest = ("entropy_coefficient", "excess", "critic_passes", "refreshes", "refresh_imagined", "refresh_real")
+        for name in (*rates, *rest, "seed", "caution"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}: not below 0")
+        if self.steps % self.horizon:
+            raise ValueError(f"steps={self.steps}, horizon={self.horizon}: whole segments make an episode")
+        if self.refreshes and not self.refresh_imagined + self.refresh_real:
+            raise ValueError(f"refreshes={self.refreshes}: a refresh learns from imagined or from real sequences")

@@ -24,6 +24,7 @@ from w4rl_fast.policy.gaussian import GaussianPolicy
 from w4rl_fast.refine.checkpoint import CHECKPOINT, digest
 from w4rl_fast.refine.config import PPOConfig
 from w4rl_fast.refine.loop import Result, refine
+from w4rl_fast.refine.ppo import PPO
 from w4rl_fast.truth.audit import AuditConfig, standing_audit
 from w4rl_fast.truth.gate import require_passed
 from w4rl_fast.truth.intervals import Share, wilson
@@ -79,14 +80,13 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
         run.open_store(store),
         WindowConfig(history=2, future=0, pixels=False, tasks={run.task.name: 1.0}, held_out=share),
     )
+    named = hashlib.sha256(origin.encode()).hexdigest()[:12]
+    ppo = PPO(run.policy, Rollouts(worlds), config.ppo, run.path / REFINED, origin=named)
+    guards = Guards(windows, config.guards, worlds, first_success(run.path / REFINED))
     return refine(
-        run.policy,
-        Rollouts(worlds),
-        config.ppo,
-        run.path / REFINED,
+        ppo,
         lambda policy: imagined_success(policy, held_out, HELD_OUT_SEED),
-        guard=Guards(windows, config.guards, worlds, first_success(run.path / REFINED)),
-        origin=hashlib.sha256(origin.encode()).hexdigest()[:12],
+        guard=lambda iteration: guards(iteration, ppo.rollout),
     )
 
 

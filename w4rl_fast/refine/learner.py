@@ -1,6 +1,6 @@
 """A network and what makes it learn."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,12 @@ class Learner:
         """Fill the gradients, clip their norm, and return what it was."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        return float(nn.utils.clip_grad_norm_(self.named.values(), self.max_grad_norm))
+
+    def adopt(self, gradients: Sequence[Tensor]) -> float:
+        """Take gradients that were made elsewhere, clip their norm, and return what it was."""
+        for weight, gradient in zip(self.named.values(), gradients, strict=True):
+            weight.grad = gradient
         return float(nn.utils.clip_grad_norm_(self.named.values(), self.max_grad_norm))
 
     def step(self, share: float) -> None:

@@ -1,22 +1,20 @@
 """Proximal policy optimisation in imagined worlds, held near the policy that was cloned."""
 
-import copy
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from w4rl_fast.config import to_json_dict
 from w4rl_fast.errors import UserError
 from w4rl_fast.fit import generator_at
 from w4rl_fast.hub import write_model
 from w4rl_fast.imagine.engine import dtype_of
 from w4rl_fast.policy.gaussian import GaussianPolicy, log_probability
-from w4rl_fast.refine import checkpoint
+from w4rl_fast.refine.checkpoint import Kept
 from w4rl_fast.refine.config import PPOConfig
 from w4rl_fast.refine.learner import Learner
 from w4rl_fast.refine.objective import (
@@ -26,25 +24,24 @@ from w4rl_fast.refine.objective import (
     sampled_divergence,
     scaled,
 )
+from w4rl_fast.refine.refinement import Refinement, explorer
 from w4rl_fast.refine.returns import explained_variance, gae
 from w4rl_fast.refine.rollout import Rollout, Rollouts
 from w4rl_fast.refine.samples import Samples, gather, pictures
 from w4rl_fast.refine.value import ValueNetwork
 
 
-class PPO:
-    """A refinement that can be left after any iteration and taken up again; all it draws depends on the iteration.
+class PPO(Refinement):
+    """PPO whose every iteration is one rollout of all worlds, and what is learnt from it."""
 
-    The given policy is the clone: it is copied, never changed. `origin` names what the worlds were made from, such as
-    a digest of their weights: a checkpoint of another origin, another clone or other settings is refused.
-    """
+    config: PPOConfig
 
     def __init__(
         self, clone: GaussianPolicy, rollouts: Rollouts, config: PPOConfig, folder: Path, *, origin: str = ""
     ) -> None:
-        self.rollouts, self.config, self.folder = rollouts, config, folder
-        self.clone = explorer(clone, config).requires_grad_(False)
-        self.policy = explorer(clone, config)
+        super().__init__(clone, config, folder, origin=origin)
+        self.rollouts = rollouts
+        self.clone = explorer(clone, config.std).requires_grad_(False)
         self.policy.log_std.requires_grad_(config.learn_std)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -52,17 +49,20 @@ class PPO:
         self.actor = Learner(self.policy, config.learning_rate, config.max_grad_norm)
         self.critic = Learner(self.value, config.value_learning_rate, config.max_grad_norm)
         self.dtype = dtype_of(config.precision, self.policy.log_std.device)
-        self.iteration, self.best_iteration = 0, 0
-        self.best_score: float | None = None
-        self.best_worth: float | None = None
-        self.away = 0.0
-        self._identity = {"config": to_json_dict(config), "clone": checkpoint.digest(clone), "origin": origin}
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / checkpoint.CHECKPOINT).exists():
-            self._load()
+        self.take_up()
+
+    @property
+    def kept(self) -> Mapping[str, Kept]:
+        return {"policy": self.actor, "value": self.critic}
+
+    def save_networks(self) -> None:
+        write_model(self.folder / "value", self.value)
+
+    def is_due(self) -> bool:
+        """Not while only the value network learns: until then it is still the clone."""
+        return self.iteration > self.config.value_warm_up and super().is_due()
 
     def iterate(self) -> dict[str, float]:
-        """Imagine once and learn from it; returns the figures of this iteration."""
         rollout = self._imagine()
         advantages = gae(
             rollout.rewards,
@@ -182,74 +182,15 @@ class PPO:
         learner.step(self._rate())
         return figures
 
-    @torch.no_grad()
-    def _bound_std(self) -> None:
-        """Past its bounds the deviation would have no gradient any more, and stay there."""
-        bounds = self.policy.config
-        self.policy.log_std.clamp_(math.log(bounds.std_low), math.log(bounds.std_high))
-
     def _minibatches(self, count: int) -> Iterator[Tensor]:
         generator = generator_at(self.config.seed, self.iteration)
         for _ in range(self.config.epochs):
             order = torch.randperm(count, generator=generator).to(self.policy.log_std.device)
             yield from order.tensor_split(self.config.minibatches)
 
-    def _rate(self) -> float:
-        """Share of the learning rates that is left in this iteration."""
-        return 1 - (1 - self.config.final_rate) * self.iteration / self.config.iterations
-
-    def _require_finite(self, **quantities: float | Tensor) -> None:
-        for name, quantity in quantities.items():
-            if not torch.as_tensor(quantity).isfinite().all():
-                raise UserError(
-                    f"{name} is not finite in iteration {self.iteration} of the refinement",
-                    rule=f"what is learnt from is finite; the checkpoint in {self.folder} is from before",
-                    remedy="Look at what the world imagines, or lower learning_rate",
-                )
-
-    def keep_best(self, score: float) -> bool:
-        """Keep the policy as it is now in `folder/best` if it is worth more than all before; says whether it is."""
-        self._require_finite(score=score)
-        worth = score - self.config.caution * self.away
-        if self.best_worth is not None and worth <= self.best_worth:
-            return False
-        self.best_score, self.best_worth, self.best_iteration = score, worth, self.iteration
-        write_model(self.folder / "best", self.policy)
-        return True
-
-    @property
-    def _learners(self) -> dict[str, Learner]:
-        return {"policy": self.actor, "value": self.critic}
-
-    def save(self) -> None:
-        """Publish everything that the rest of the refinement depends on."""
-        facts = {name: getattr(self, name) for name in FACTS}
-        checkpoint.save(self.folder / checkpoint.CHECKPOINT, self._learners, self._identity, facts)
-
-    def _load(self) -> None:
-        facts = checkpoint.load(self.folder / checkpoint.CHECKPOINT, self._learners, self._identity)
-        for name in FACTS:
-            setattr(self, name, facts[name])
-
 
 BEYOND, TRIES = 1.2, 4
 """So many times the target may be exceeded, since that is measured on some moments only; and how often to draw back."""
-FACTS = ("iteration", "best_iteration", "best_score", "best_worth", "away")
-
-
-def explorer(clone: GaussianPolicy, config: PPOConfig) -> GaussianPolicy:
-    """A copy of the cloned policy that explores with the deviation of the config."""
-    bounds = clone.config
-    if not bounds.std_low <= config.std <= bounds.std_high:
-        raise UserError(
-            f"std={config.std}",
-            rule=f"the policy keeps its deviation between {bounds.std_low} and {bounds.std_high}",
-            remedy="Choose std within these, or clone with other std_low and std_high",
-        )
-    policy = copy.deepcopy(clone).eval()
-    with torch.no_grad():
-        policy.log_std.fill_(math.log(config.std))
-    return policy
 
 
 def outcome(rollout: Rollout) -> dict[str, float]:

@@ -37,3 +37,20 @@ def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
     spread = returns.var(correction=0)
     share = 1 - (returns - values).var(correction=0) / spread
     return torch.where(spread > 1e-8, share, torch.zeros_like(share))
+
+
+def lambda_returns(
+    rewards: Tensor, next_values: Tensor, terminated: Tensor, truncated: Tensor, *, gamma: float, lam: float
+) -> Tensor:
+    """What each moment of a segment turned out to be worth, all (steps, B): TD(lambda).
+
+    next_values are those of what each action led to, before any reset. After termination nothing follows; after
+    truncation, and after the last row, the value of what was led to does.
+    """
+    returns = torch.empty_like(rewards)
+    following = next_values[-1]
+    for t in reversed(range(len(rewards))):
+        blended = (1 - lam) * next_values[t] + lam * following
+        blended = torch.where(truncated[t], next_values[t], blended).masked_fill(terminated[t], 0.0)
+        following = returns[t] = rewards[t] + gamma * blended
+    return returns
