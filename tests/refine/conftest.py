@@ -26,6 +26,7 @@ class Steps(NamedTuple):
     truncated: Tensor
     final_values: Tensor
     last_values: Tensor
+    latents: Tensor
 
 
 class Line:
@@ -71,7 +72,8 @@ class Line:
             rows[-1] += (torch.where(truncated, final_values, torch.nan),)
             history = self.reset(terminated | truncated, final, generator)
         stacked, felt = (torch.stack(each, 1) for each in zip(*history, strict=True))
-        return Steps(*map(torch.stack, zip(*rows, strict=True)), value(pictures(stacked), felt))
+        seen_by_nobody_else = torch.zeros(steps, self.worlds, 0)
+        return Steps(*map(torch.stack, zip(*rows, strict=True)), value(pictures(stacked), felt), seen_by_nobody_else)
 
     def reset(self, done: Tensor, history: list, generator: torch.Generator) -> list:
         old = self.side, self.place, self.age

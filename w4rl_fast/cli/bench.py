@@ -1,5 +1,6 @@
 """`w4rl bench`."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import click
 
-from w4rl_fast.cli.words import command_line
+from w4rl_fast.cli.words import command_line, print_table
 
 THREADS = click.option(
     "--threads", type=click.IntRange(1), help="Threads of torch and of the engines.  [default: physical cores]"
@@ -17,7 +18,8 @@ COMPARE = click.option(
     "--compare", "before", type=click.Path(path_type=Path), is_flag=False, flag_value="",
     help="Put this beside what an earlier call wrote on the same machine: a JSON file, or the last result.",
 )  # fmt: skip
-RUN = click.argument("run", type=click.Path(path_type=Path))
+FOLDER = click.Path(path_type=Path)
+RUN = click.argument("run", type=FOLDER)
 
 
 ROLLOUT_KEY = ("world", "engine", "precision", "steps", "worlds", "slice_size", "artifact")
@@ -161,3 +163,54 @@ def say(
     table = [{"case": each.case, "before": each.before, "now": each.now, "ratio": each.ratio} for each in found]
     versions = other_versions(then["environment"], summary["environment"])
     click.echo(json.dumps({**summary, "compared": table}) if as_json else f"{words}\n\n{in_words(found, versions)}")
+
+
+@bench.command()
+@RUN
+@click.argument("store", type=FOLDER, required=False)
+@click.option("--methods", default="ppo,fog,surrogate-only", show_default=True, help="Also: coupled, no-refresh.")
+@click.option("--seeds", default=5, show_default=True, help="Refinements of each method.")
+@click.option("--frames", default=100_000, show_default=True, help="Imagined frames of each refinement.")
+@click.option("--forward", type=click.Choice(["world", "simulator"]), default="world", show_default=True)
+@click.option("--start", type=click.Choice(["clone", "scratch"]), default="scratch", show_default=True)
+@click.option("--tuning", is_flag=True, help="Judge on seeds to tune on, which no result is reported on.")
+@click.option("--set", "settings", multiple=True, help="A setting, such as fog.horizon=4 or ppo.epochs=4.")
+@click.option("--out", type=FOLDER, help="Where curves and page go.  [default: RUN/race-FORWARD-START]")
+@click.option("--threads", type=int, help="Threads of torch.  [default: physical cores]")
+@click.option("--json", "as_json", is_flag=True)
+def refine(
+    run: Path, store: Path | None, methods: str, settings: tuple[str, ...], out: Path | None, threads: int | None,
+    as_json: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Refine by several methods from the same start, with the same number of imagined frames, judged for real.
+
+    Every refinement is a file when it is done; the same command goes on with those that are missing.
+    """
+    import torch
+
+    import w4rl_fast
+    from w4rl_fast.config import override, to_json_dict
+    from w4rl_fast.files import publish
+    from w4rl_fast.measure import environment_card
+    from w4rl_fast.refine.race import Race, RaceConfig
+    from w4rl_fast.refine.standings import standings, summary
+    from w4rl_fast.report.race import WHAT, write_race_report
+    from w4rl_kernels.threads import physical_cores
+
+    torch.set_num_threads(threads or physical_cores())
+    config = override(RaceConfig(methods=tuple(methods.split(",")), **options), settings)
+    folder = out or run / f"race-{config.forward}-{config.start}"
+    curves = Race(w4rl_fast.load(run), config, folder, store).curves()
+    path = write_race_report(folder, run.name, curves, config, command_line(click.get_current_context()))
+    body = {what: summary(curves, what) for what in WHAT}
+    whole = {"config": to_json_dict(config), **body, "curves": [dataclasses.asdict(each) for each in curves]}
+    publish(folder / "race.json", json.dumps({**whole, "environment": environment_card()}, indent=1).encode())
+    if as_json:
+        click.echo(json.dumps({**body, "page": str(path)}))
+        return
+    rows = [
+        [each.method, str(each.values[-1]), str(each.area), f"{each.ms_per_frame:.2f}"]
+        for each in standings(curves, "scores")
+    ]
+    print_table(["method", "score in the end", "area under the curve", "ms a frame"], rows)
+    click.echo(path)

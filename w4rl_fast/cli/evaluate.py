@@ -38,16 +38,19 @@ def policy(
     Without --before, --after or --controls it is the cloned policy. Beside real success stands what the same policy
     dreams of. Writes RUN/policy-success.json, and pictures of failures.
     """
-    from w4rl_fast.refine.proof import beyond_controls, chosen, gains, keep_proof, prove, summary_of
+    from w4rl_fast.refine.proof import beyond_controls, chosen, earned, gains, keep_proof, prove, summary_of
     from w4rl_fast.report.policies import policy_rows
     from w4rl_fast.report.sheet import write_sheet
     from w4rl_fast.run import task_of_run
     from w4rl_fast.truth.success import FIRST_SEED
 
     policies = chosen(run, before=before or not (after or controls), after=after, controls=controls)
-    judged = prove(
-        run, policies, episodes=episodes, workers=workers, first_seed=FIRST_SEED if first_seed is None else first_seed
-    )
+    seeds = FIRST_SEED if first_seed is None else first_seed
+    judged = prove(run, policies, episodes=episodes, workers=workers, first_seed=seeds)
+    dense = {
+        name: {"return": float(each.returns.mean()), "score": float(each.scores.mean())}
+        for name, each in earned(run, policies, episodes=episodes, first_seed=seeds).items()
+    }
     compared = gains(judged) if "cloned" in judged else {}
     pictures = []
     for name, each in judged.items():
@@ -60,6 +63,7 @@ def policy(
     summary = {
         "task": task_of_run(run).name,
         "policies": summary_of(judged, compared),
+        "earned": dense,
         "against_controls": {name: dataclasses.asdict(gain) for name, gain in beyond.items()},
         "pictures": pictures,
     }
@@ -69,6 +73,8 @@ def policy(
         return
     click.echo(summary["task"])
     print_table(*policy_rows(judged, compared))
+    for name, rewards in dense.items():
+        click.echo(f"{name}: score {rewards['score']:.3f} at the end, return {rewards['return']:.2f}")
     for name, gain in compared.items():
         click.echo(f"{name} against cloned: {gain}")
     for name, gain in beyond.items():
@@ -208,3 +214,54 @@ def reward(ctx: click.Context, run: Path, store: Path | None, as_json: bool) -> 
     if found is not None:
         click.echo(str(found))
     click.echo(str(whole["page"]))
+
+
+@evaluate.command()
+@click.argument("run", type=FOLDER)
+@click.argument("store", type=FOLDER, required=False)
+@click.option("--set", "settings", multiple=True, help="A setting, such as cases=128, steps=16 or width=0.05.")
+@click.option("--no-simulator", is_flag=True, help="Compare with the world alone.")
+@click.option("--threads", type=int, help="Threads of torch.  [default: physical cores]")
+@click.option("--json", "as_json", is_flag=True)
+def surrogate(
+    run: Path, store: Path | None, settings: tuple[str, ...], no_simulator: bool, threads: int | None, as_json: bool
+) -> None:
+    """Compare RUN/surrogate with the world and the real simulator: where it goes, and where its gradients point.
+
+    Held-out recorded stretches are taken, and, if RUN/fog is there, what the refined policy does, before and after the
+    surrogate was refreshed. The gradients of the truth are finite differences of returns by actions.
+    """
+    import torch
+
+    import w4rl_fast
+    from w4rl_fast.config import override, to_json_dict
+    from w4rl_fast.refine.fog import FOG
+    from w4rl_fast.report.surrogate import write_surrogate_report
+    from w4rl_fast.surrogate.agreement import AgreementConfig
+    from w4rl_fast.surrogate.examine import examine
+    from w4rl_kernels.threads import physical_cores
+
+    torch.set_num_threads(threads or physical_cores())
+    refined = run / FOG if (run / FOG / "surrogate").exists() else None
+    config = override(AgreementConfig(), settings)
+    found = examine(w4rl_fast.load(run), config, refined=refined, store=store, simulator=not no_simulator)
+    path = write_surrogate_report(run, found, command_line(click.get_current_context()))
+    if as_json:
+        click.echo(json.dumps({**to_json_dict(found), "page": str(path)}))
+        return
+    click.echo("Cosine of the surrogate's action gradients with finite differences:")
+    print_table(
+        ["stretches", "surrogate", "truth", "taken", "cases", "steps", "cosine", "length", "n"],
+        [
+            [part.stretches, part.surrogate, row.truth, row.taken, row.cases, str(row.horizon), f"{row.cosine:.3f}",
+             f"{row.length:.2f}", str(row.count)]
+            for part in found.parts for row in part.gradients if row.horizon in (1, config.steps)
+        ],
+    )  # fmt: skip
+    for part in found.parts:
+        for each in part.errors:
+            off = {**{name: f"{values[-1]:.2f}" for name, values in each.task.items()},
+                   "correlation of the reward": f"{each.correlation[-1]:.3f}"}  # fmt: skip
+            said = "; ".join(f"{name}: {value}" for name, value in off.items())
+            click.echo(f"{part.stretches}, {part.surrogate}, {each.of} after {config.steps} steps: {said}")
+    click.echo(path)

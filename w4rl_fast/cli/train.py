@@ -28,10 +28,17 @@ def train() -> None:
 @click.option("--demos", type=int, help="Clone this many expert episodes, those of the lowest seeds.  [default: all]")
 @click.option("--set", "settings", multiple=True, help="A setting, such as fit.steps=1000 or frame_noise=0.1.")
 @click.option("--policy-set", multiple=True, help="A setting of the network, such as history=2 or std_high=0.5.")
+@click.option(
+    "--eyes",
+    type=click.Choice(["own", "surrogate"]),
+    default="own",
+    show_default=True,
+    help="Learn to see, or see as RUN/surrogate does, which first-order gradients ask for.",
+)
 @click.option("--seed", default=0, show_default=True)
 def policy(
     store: Path, run: Path, task: str | None, demos: int | None, settings: tuple[str, ...],
-    policy_set: tuple[str, ...], seed: int,
+    policy_set: tuple[str, ...], eyes: str, seed: int,
 ) -> None:  # fmt: skip
     """Clone the expert episodes of STORE into a Gaussian policy (RUN/policy)."""
     import torch
@@ -41,6 +48,7 @@ def policy(
     from w4rl_fast.policy import GaussianPolicy, PolicyConfig
     from w4rl_fast.policy.clone import CloneConfig, clone
     from w4rl_fast.run import keep_store, keep_task, task_of_store
+    from w4rl_fast.surrogate.examine import load_surrogate
 
     opened = Store(store)
     chosen = task_of_store(opened, task)
@@ -49,6 +57,7 @@ def policy(
     schema = opened.schema
     sizes = PolicyConfig(image_size=schema.image_size, action_dim=schema.action_dim, proprio_dim=schema.proprio_dim)
     config = override(CloneConfig(), [f"fit.seed={seed}", *settings])
+    sizes = load_surrogate(run).policy().config if eyes == "surrogate" else sizes
     network = override(sizes, policy_set)
     windows = Windows(
         opened,
@@ -59,7 +68,10 @@ def policy(
         seed=seed,
     )  # fmt: skip
     torch.manual_seed(seed)
-    made = clone(GaussianPolicy(network), windows, config, run / "policy")
+    fresh = GaussianPolicy(network)
+    if eyes == "surrogate":
+        fresh.load_state_dict(fresh.state_dict() | load_surrogate(run).eyes.state_dict())
+    made = clone(fresh, windows, config, run / "policy")
     click.echo(f"{run / 'policy'}: cloned in {made.seconds:.1f} s. Go on with:\n  w4rl evaluate policy {run}")
 
 

@@ -15,10 +15,11 @@ from w4rl_fast.imagine.engine import Imagination
 from w4rl_fast.imagine.worlds import Outcome, Worlds
 from w4rl_fast.policy.gaussian import GaussianPolicy
 
-Value = Callable[[Tensor, Tensor], Tensor]
-"""Frames (B, H, 3, S, S) in [-1, 1] and proprio (B, H, P) to the return (B,) that is still to come."""
-Pay = Callable[[Tensor, Tensor], Tensor]
-"""The same to the reward (B,) of being there."""
+Value = Callable[..., Tensor]
+"""Frames (B, H, 3, S, S) in [-1, 1] and proprio (B, H, P), or the latent (B, D) that frozen eyes make of them, to the
+return (B,) that is still to come."""
+Pay = Callable[[Tensor], Tensor]
+"""What a policy's frozen eyes make of a moment (B, D) to the reward (B,) of being there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +30,7 @@ class Rollout:
     (steps, B, A) as drawn, before the world clamps them; log_probs, rewards and values (steps, B); terminated and
     truncated (steps, B) bool; probabilities (steps, B) of success in what the action led to; final_values (steps, B) of
     what the action led to before any reset; last_values (B,) of what is seen after the last row. Values are zero
-    without a value network.
+    without a value network. latents (steps, B, D) are what frozen eyes saw, D being 0 where a policy has its own.
     """
 
     frames: Tensor
@@ -43,6 +44,7 @@ class Rollout:
     probabilities: Tensor
     final_values: Tensor
     last_values: Tensor
+    latents: Tensor
 
 
 class Rollouts:
@@ -52,17 +54,15 @@ class Rollouts:
     unit that was made before, for one policy as it is. The policy then sees a slice of worlds at a time, so that a
     rollout equals the eager one but for rounding.
 
-    The reward is that of the worlds, or, with `pay`, what it says of the moment that an action led to, of which it sees
-    `sees` observations.
+    A policy with frozen eyes looks at every moment once, whoever wants to know what it saw. For such a one the reward
+    may be what `pay` says of the moment that an action led to, instead of that of the worlds.
     """
 
     def __init__(
-        self, imagination: Worlds, *, compiled: bool = False, acting: Acting | None = None, pay: Pay | None = None,
-        sees: int = 1,
-    ) -> None:  # fmt: skip
+        self, imagination: Worlds, *, compiled: bool = False, acting: Acting | None = None, pay: Pay | None = None
+    ) -> None:
         self.imagination, self.compiled, self.acting, self.pay = imagination, compiled, acting, pay
-        self._paid = Sight(imagination, sees)
-        self._storage: dict[tuple[int, int], tuple[Rollout, Sight]] = {}
+        self._storage: dict[tuple[int, int, int], tuple[Rollout, Sight]] = {}
 
     @torch.no_grad()
     def rollout(self, policy: GaussianPolicy, value: Value | None, steps: int, seed: int) -> Rollout:
@@ -72,33 +72,38 @@ class Rollouts:
         """
         imagination = self.imagination
         require_fit(policy, imagination)
-        out, sight = self._allocate(policy.config.history, steps)
+        out, sight = self._allocate(policy, steps)
         imagination.reset(seed)
         for t in range(steps):
             sight.turn_to(imagination)
+            seen = see(policy, sight.seen())
             out.frames[t].copy_(sight.frames.movedim(2, -1))
             out.proprio[t].copy_(sight.proprio)
+            if policy.config.latent is not None:
+                out.latents[t].copy_(seen[0])
             if value is not None:
-                out.values[t].copy_(value(*sight.seen()))
-            outcome = self._advance(policy, sight, out, t)
-            if value is not None:
-                out.final_values[t].copy_(value(*sight.look(imagination)))
-            if self.pay is not None:
-                outcome = outcome._replace(reward=self.pay(*self._paid.look(imagination)))
+                out.values[t].copy_(value(*seen))
+            outcome = self._advance(policy, seen, out, t)
+            if value is not None or self.pay is not None:
+                led_to = see(policy, sight.look(imagination))
+                if value is not None:
+                    out.final_values[t].copy_(value(*led_to))
+                if self.pay is not None:
+                    outcome = outcome._replace(reward=self.pay(*led_to))
             imagination.restart(outcome.terminated | outcome.truncated)
             for rows, now in zip((out.rewards, out.terminated, out.truncated, out.probabilities), outcome, strict=True):
                 rows[t].copy_(now)
         if value is not None:
-            out.last_values.copy_(value(*sight.look(imagination)))
+            out.last_values.copy_(value(*see(policy, sight.look(imagination))))
         return out
 
-    def _advance(self, policy: GaussianPolicy, sight: "Sight", out: Rollout, t: int) -> Outcome:
+    def _advance(self, policy: GaussianPolicy, seen: tuple[Tensor, ...], out: Rollout, t: int) -> Outcome:
         """Draw the actions of row t, each world's from its own noise, with their log-probabilities, and take them."""
         if self.compiled and (self.acting is None or self.acting.policy is not policy):
             assert isinstance(self.imagination, Imagination), "only what is imagined can be compiled"
             self.acting = Acting.compiled(policy, self.imagination)
         if self.acting is None:
-            mean, std = policy(*sight.seen())
+            mean, std = policy.decide(*seen) if policy.config.latent is not None else policy(*seen)
             actions, log_probs = draw(mean, std, self.imagination.action_noise(out.actions[t]))
             out.actions[t].copy_(actions)
             out.log_probs[t].copy_(log_probs)
@@ -111,14 +116,20 @@ class Rollouts:
             )
         return self.acting.advance(out.actions[t], out.log_probs[t])
 
-    def _allocate(self, history: int, steps: int) -> "tuple[Rollout, Sight]":
-        if (history, steps) not in self._storage:
+    def _allocate(self, policy: GaussianPolicy, steps: int) -> "tuple[Rollout, Sight]":
+        history, latent = policy.config.history, policy.config.latent or 0
+        if (history, latent, steps) not in self._storage:
             self._storage.clear()  # one length at a time: it is the largest thing there is
-            self._storage[history, steps] = (
-                allocate(self.imagination, history, steps),
+            self._storage[history, latent, steps] = (
+                allocate(self.imagination, history, latent, steps),
                 Sight(self.imagination, history),
             )
-        return self._storage[history, steps]
+        return self._storage[history, latent, steps]
+
+
+def see(policy: GaussianPolicy, observed: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    """What policy and value network decide on: observations, or what their common frozen eyes make of them."""
+    return observed if policy.config.latent is None else (policy.observe(*observed),)
 
 
 class Sight:
@@ -149,7 +160,7 @@ class Sight:
         return self.seen()
 
 
-def allocate(imagination: Worlds, history: int, steps: int) -> Rollout:
+def allocate(imagination: Worlds, history: int, latent: int, steps: int) -> Rollout:
     of, count = imagination.sizes, imagination.num_worlds
 
     def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -167,6 +178,7 @@ def allocate(imagination: Worlds, history: int, steps: int) -> Rollout:
         probabilities=zeros(steps, count),
         final_values=zeros(steps, count),
         last_values=zeros(count),
+        latents=zeros(steps, count, latent),
     )
 
 

@@ -31,7 +31,7 @@ class PolicyConfig:
     std_low: float = 0.05
     std_high: float = 1.0
     latent: int | None = None
-    latent_hidden: int = 64
+    latent_hidden: int = 256
 
     def __post_init__(self) -> None:
         require_latent(self.latent, self.latent_hidden)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -29,6 +30,9 @@ from w4rl_fast.truth.audit import AuditConfig, standing_audit
 from w4rl_fast.truth.gate import require_passed
 from w4rl_fast.truth.intervals import Share, wilson
 from w4rl_fast.world.model import WorldModel
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 HELD_OUT_SEED = 1 << 40
 """Imagined seeds from here on choose the best policy; it never learns from them."""
@@ -106,9 +110,9 @@ def world_behind(run: Path) -> WorldModel:
     return imagined_in(LoadedRun(run), load_config(run / REFINED / SETTINGS, RefineConfig)).world
 
 
-def require_same(settings: Path, config: RefineConfig) -> None:
+def require_same(settings: Path, config: "DataclassInstance") -> None:
     """Refuse to go on with a refinement that was begun with other settings."""
-    if settings.exists() and load_config(settings, RefineConfig) != config:
+    if settings.exists() and load_config(settings, type(config)) != config:
         raise UserError(
             f"refinement {settings.parent}",
             rule=f"it was begun with other settings ({settings})",

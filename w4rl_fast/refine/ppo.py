@@ -27,7 +27,7 @@ from w4rl_fast.refine.objective import (
 from w4rl_fast.refine.refinement import Refinement, explorer
 from w4rl_fast.refine.returns import explained_variance, gae
 from w4rl_fast.refine.rollout import Rollout, Rollouts
-from w4rl_fast.refine.samples import Samples, gather, pictures
+from w4rl_fast.refine.samples import Samples, act, gather, see
 from w4rl_fast.refine.value import ValueNetwork
 
 
@@ -107,36 +107,36 @@ class PPO(Refinement):
 
     def _learn(self, samples: Samples) -> dict[str, float]:
         """Epochs of minibatches; the policy moves while it is near the one that acted, the value network always."""
-        seen: dict[str, list[float]] = defaultdict(list)
+        found: dict[str, list[float]] = defaultdict(list)
         acted, moves = self.actor.weights(), self.iteration >= self.config.value_warm_up
         for rows in self._minibatches(len(samples.returns)):
             part = samples.at(rows)
-            frames = pictures(part.frames)
+            seen = see(part.frames, part.proprio, part.latents)
             if moves:
-                loss, figures = self._policy_loss(part, frames)
+                loss, figures = self._policy_loss(part, seen)
                 moves = figures["kl"] <= self.config.target_kl
-                append(seen, figures)
+                append(found, figures)
             if moves:
-                append(seen, self._descend("policy", self.actor, loss))
+                append(found, self._descend("policy", self.actor, loss))
                 self._bound_std()
-            append(seen, self._descend("value", self.critic, self._value_loss(part, frames)))
-        kl = self._keep_near(acted, part, frames) if "kl" in seen else 0.0
+            append(found, self._descend("value", self.critic, self._value_loss(part, seen)))
+        kl = self._keep_near(acted, part, seen) if "kl" in found else 0.0
         std = self.policy.log_std.detach().exp()
-        self.away = fmean(seen["anchor_kl"]) if "anchor_kl" in seen else 0.0
+        self.away = fmean(found["anchor_kl"]) if "anchor_kl" in found else 0.0
         return {
             **dict.fromkeys(("anchor_kl", "clip_fraction", "policy_loss", "policy_gradient"), 0.0),
-            **{name: fmean(values) for name, values in seen.items()},
+            **{name: fmean(values) for name, values in found.items()},
             "kl": kl,
-            "updates": float(len(seen["policy_loss"])),
+            "updates": float(len(found["policy_loss"])),
             "entropy": float(entropy(std)),
             "std": float(std.mean()),
             "rate": self._rate(),
         }
 
-    def _policy_loss(self, part: Samples, frames: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def _policy_loss(self, part: Samples, seen: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
         config = self.config
         with self._narrow():
-            mean, std = self.policy(frames, part.proprio)
+            mean, std = act(self.policy, seen)
         mean = mean.float()
         log_ratio = log_probability(mean, std, part.actions) - part.log_probs
         ratio = log_ratio.exp()
@@ -152,20 +152,20 @@ class PPO(Refinement):
         self._require_finite(**figures)
         return loss, figures
 
-    def _value_loss(self, part: Samples, frames: Tensor) -> Tensor:
+    def _value_loss(self, part: Samples, seen: tuple[Tensor, ...]) -> Tensor:
         with self._narrow():
-            values: Tensor = self.value(frames, part.proprio)
+            values: Tensor = self.value(*seen)
         return 0.5 * (values.float() - part.returns).square().mean()
 
     @torch.no_grad()
-    def _keep_near(self, acted: list[Tensor], part: Samples, frames: Tensor) -> float:
+    def _keep_near(self, acted: list[Tensor], part: Samples, seen: tuple[Tensor, ...]) -> float:
         """Draw the policy back to about `target_kl` from the one that acted; returns how far it is.
 
         A step is taken before anyone knows how far it leads. The divergence grows with the square of the way, but only
         near its beginning: from afar it takes more than one try.
         """
         for _ in range(TRIES):
-            kl = self._policy_loss(part, frames)[1]["kl"]
+            kl = self._policy_loss(part, seen)[1]["kl"]
             if kl <= BEYOND * self.config.target_kl:
                 break
             self.actor.draw_back(acted, math.sqrt(self.config.target_kl / kl))

@@ -14,10 +14,13 @@ from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.policy import policy_actor, policy_digest
 from w4rl_fast.policy.checkpoint import load_policy
 from w4rl_fast.refine.controls import CONTROLS, train_controls
+from w4rl_fast.refine.fog import FOG
 from w4rl_fast.refine.imagined import REFINED, SETTINGS, RefineConfig, dreamt
 from w4rl_fast.run import latest, task_of_run
+from w4rl_fast.tasks.reward import closeness_of
 from w4rl_fast.truth.intervals import Share
 from w4rl_fast.truth.paired import Paired, paired
+from w4rl_fast.truth.returns import Earned, Returns
 from w4rl_fast.truth.success import FIRST_SEED, Verdict, judge
 
 PROOF = "policy-success.json"
@@ -49,13 +52,17 @@ class Judgement:
 
 
 def contenders(run: Path) -> dict[str, Contender]:
-    """The cloned policy, the one refined without any repair, and the one that the last round of repair ended with."""
+    """The cloned policy, the one refined without any repair, the one that the last round of repair ended with, and the
+    one refined by first-order gradients, whose imagined worlds know no success.
+    """
     refined, last = run / REFINED / "best", latest(run)
     there = {"cloned": Contender(run / "policy", run if refined.exists() else None)}
     if refined.exists():
         there["refined"] = Contender(refined, run)
     if last != run:
         there[last.name] = Contender(last / REFINED / "best", last)
+    if (first_order := run / FOG / "best").exists():
+        there["first-order"] = Contender(first_order, None)
     return there
 
 
@@ -113,6 +120,15 @@ def imagined_of(policies: Mapping[str, Contender]) -> dict[str, Share]:
         settings = load_config(world / REFINED / SETTINGS, RefineConfig)
         found |= zip(here, dreamt(LoadedRun(world), settings, list(here.values())), strict=True)
     return found
+
+
+def earned(run: Path, policies: Mapping[str, Contender], *, episodes: int, first_seed: int) -> dict[str, Earned]:
+    """What every policy earns for real on the same seeds, where the task has a dense reward."""
+    task = task_of_run(run)
+    if closeness_of(task) is None:
+        return {}
+    returns = Returns(task, episodes=episodes, first_seed=first_seed)
+    return {name: returns(load_policy(each.policy)) for name, each in policies.items()}
 
 
 def gains(judged: Mapping[str, Judgement], before: str = "cloned") -> dict[str, Paired]:

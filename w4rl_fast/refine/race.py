@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,6 @@ from w4rl_fast.refine.first_order import FirstOrder
 from w4rl_fast.refine.ppo import PPO
 from w4rl_fast.refine.refinement import Refinement
 from w4rl_fast.surrogate.examine import load_surrogate
-from w4rl_fast.surrogate.model import Surrogate
 from w4rl_fast.surrogate.tracks import RealTracks
 from w4rl_fast.surrogate.train import TRAIN, TrainSurrogateConfig, tracks_of
 from w4rl_fast.truth.returns import TUNING_SEED, Returns
@@ -171,7 +170,7 @@ class Race:
         start, scratch = self.start(seed), self.folder / "scratch" / f"{method}-{seed}"
         if method == "ppo":
             ppo = dataclasses.replace(config.ppo, steps=self.steps, iterations=iterations, seed=seed)
-            rollouts = Rollouts(self.worlds(ppo.worlds), pay=pay_by(surrogate), sees=surrogate.config.history)
+            rollouts = Rollouts(self.worlds(ppo.worlds), pay=surrogate.reward)
             return PPO(start, rollouts, ppo, scratch)
         fog = dataclasses.replace(config.fog, steps=self.steps, iterations=iterations, seed=seed, **WAYS[method])
         return FirstOrder(start, surrogate, self.worlds(fog.worlds), fog, scratch, tracks=self.tracks(fog))
@@ -198,15 +197,6 @@ class Race:
             trained = load_config(self.run.path / "surrogate" / TRAIN, TrainSurrogateConfig)
             self._tracks = tracks_of(self.surrogate, Store(self.run.open_store(self.store).path), trained)
         return self._tracks
-
-
-def pay_by(surrogate: Surrogate) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """The dense reward of a moment, as the surrogate reads it."""
-
-    def pay(frames: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
-        return surrogate.reward(surrogate.encode(frames, proprio))
-
-    return pay
 
 
 def steps_of(run: LoadedRun, config: RaceConfig) -> int:

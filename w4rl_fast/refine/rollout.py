@@ -58,6 +58,10 @@ class Rollout(Protocol):
         """Of the observation that the action led to, before the reset; read where truncated only: (steps, B)."""
 
     @property
+    def latents(self) -> Tensor:
+        """What frozen eyes saw: (steps, B, D), D being 0 where the policy has eyes of its own."""
+
+    @property
     def last_values(self) -> Tensor:
         """Of the observation after the last row: (B,)."""
 

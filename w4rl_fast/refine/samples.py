@@ -14,6 +14,7 @@ class Samples(NamedTuple):
 
     frames: Tensor
     proprio: Tensor
+    latents: Tensor
     actions: Tensor
     log_probs: Tensor
     clone_mean: Tensor
@@ -28,12 +29,13 @@ class Samples(NamedTuple):
 @torch.no_grad()
 def gather(rollout: Rollout, advantages: Tensor, returns: Tensor, clone: GaussianPolicy, parts: int) -> Samples:
     """All moments of a rollout; the clone sees them in `parts`, since its activations on all at once may not fit."""
-    frames, proprio = rollout.frames.flatten(0, 1), rollout.proprio.flatten(0, 1)
-    pairs = zip(frames.tensor_split(parts), proprio.tensor_split(parts), strict=True)
-    cloned = [clone(pictures(some), felt) for some, felt in pairs]
+    frames, proprio, latents = (each.flatten(0, 1) for each in (rollout.frames, rollout.proprio, rollout.latents))
+    split = (each.tensor_split(parts) for each in (frames, proprio, latents))
+    cloned = [act(clone, see(*some)) for some in zip(*split, strict=True)]
     return Samples(
         frames=frames,
         proprio=proprio,
+        latents=latents,
         actions=rollout.actions.flatten(0, 1),
         log_probs=rollout.log_probs.flatten(),
         clone_mean=torch.cat([mean for mean, _ in cloned]).float(),
@@ -41,6 +43,16 @@ def gather(rollout: Rollout, advantages: Tensor, returns: Tensor, clone: Gaussia
         advantages=advantages.flatten(),
         returns=returns.flatten(),
     )
+
+
+def see(frames: Tensor, proprio: Tensor, latents: Tensor) -> tuple[Tensor, ...]:
+    """What networks decide on: what frozen eyes saw, or pictures and proprioception where there are none."""
+    return (latents,) if latents.shape[-1] else (pictures(frames), proprio)
+
+
+def act(policy: GaussianPolicy, seen: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (N, A) of a policy at what it sees."""
+    return policy.decide(*seen) if len(seen) == 1 else policy(*seen)
 
 
 def pictures(frames: Tensor) -> Tensor:

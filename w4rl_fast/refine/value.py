@@ -21,7 +21,7 @@ class ValueConfig:
     points: int = 0
     hidden: int = 256
     latent: int | None = None
-    latent_hidden: int = 64
+    latent_hidden: int = 256
 
     def __post_init__(self) -> None:
         require_latent(self.latent, self.latent_hidden)
@@ -62,8 +62,9 @@ class ValueNetwork(Sighted, tags=["robotics", "value"]):
         value.proprio_std.copy_(policy.proprio_std)
         return value
 
-    def forward(self, frames: Tensor, proprio: Tensor) -> Tensor:
-        return self.judge(self.observe(frames, proprio))
+    def forward(self, *seen: Tensor) -> Tensor:
+        """From frames and proprioception, or from the latent (B, D) that frozen eyes made of them before."""
+        return self.judge(self.observe(*seen) if len(seen) > 1 else seen[0])
 
     def judge(self, seen: Tensor) -> Tensor:
         """The return (B,) from what `observe` makes of an observation."""

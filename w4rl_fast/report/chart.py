@@ -16,7 +16,7 @@ TINY = 1e-6
 class Series:
     """One value a step, None where there is none; `colour` is a class of the style sheet, from c0 (the subject) on.
 
-    `intervals` are the low and high of each value; bars show them.
+    `intervals` are the low and high of each value.
     """
 
     name: str
@@ -39,16 +39,29 @@ class Scale:
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
 
-def line_chart(series: Sequence[Series], *, title: str, unit: str, x_label: str = "step", digits: int = 1) -> str:
-    """Curves over the steps 1 to n, with a legend above and the last value of each beside its end."""
+def line_chart(
+    series: Sequence[Series],
+    *,
+    title: str,
+    unit: str,
+    x_label: str = "step",
+    digits: int = 1,
+    marks: Sequence[str] = (),
+) -> str:
+    """Curves over the steps 1 to n, with a legend above and the last value of each beside its end; `marks` are written
+    under the steps instead of their numbers.
+    """
     count = max(len(each.values) for each in series)
     known = [value for each in series for value in each.values if value is not None]
+    known += [value for each in series for pair in each.intervals if pair is not None for value in pair]
     ticks = nice_ticks(min(known, default=0), max(known, default=1))
     x = Scale(1, max(count, 2), LEFT, WIDTH - RIGHT)
     y = Scale(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP)
     parts = [legend(series), *grid(y, ticks, WIDTH - RIGHT)]
-    parts += [text(x(step), HEIGHT - BOTTOM + 16, str(step), "middle") for step in marked_steps(count)]
+    names = marks or [str(step) for step in range(1, count + 1)]
+    parts += [text(x(step), HEIGHT - BOTTOM + 16, names[step - 1], "middle") for step in marked_steps(count)]
     parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_label, "middle"))
+    parts += [band(each, x, y) for each in series if each.intervals]
     parts += [path(each, x, y) for each in series]
     parts += end_labels(series, y, x(count) + 6, digits)
     return frame(title, unit, parts)
@@ -125,6 +138,14 @@ def path(series: Series, x: Scale, y: Scale) -> str:
     drawn = " ".join(f"M{' L'.join(piece)}" + (" h0.1" if len(piece) == 1 else "") for piece in pieces if piece)
     dashed = " dashed" if series.dashed else ""
     return f'<path class="line {series.colour}{dashed}" d="{drawn}"/>'
+
+
+def band(series: Series, x: Scale, y: Scale) -> str:
+    """What lies between the intervals of a curve that has one at every value, pale."""
+    known = [(step, pair) for step, pair in enumerate(series.intervals, 1) if pair is not None]
+    there = [f"{x(step)} {y(high)}" for step, (_, high) in known]
+    back = [f"{x(step)} {y(low)}" for step, (low, _) in reversed(known)]
+    return f'<path class="band {series.colour}" d="M{" L".join([*there, *back])} Z"/>'
 
 
 def end_labels(series: Sequence[Series], y: Scale, x: float, digits: int) -> Iterable[str]:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --card: #f5f6f8; --ink: #1b1f24; --soft: #5d6672; --edge: #dfe3e8;
-  --c0: #0b6bcb; --c1: #8a94a1; --c2: #c2702a; --c3: #2f8f5b; }
+  --c0: #0b6bcb; --c1: #8a94a1; --c2: #c2702a; --c3: #2f8f5b; --c4: #8a5bc4; }
 @media (prefers-color-scheme: dark) { :root { --paper: #14171b; --card: #1d2126; --ink: #e6e9ed; --soft: #9aa4b1;
-  --edge: #30363e; --c0: #5fb0ff; --c1: #828d9b; --c2: #f0a35e; --c3: #62cf95; } }
+  --edge: #30363e; --c0: #5fb0ff; --c1: #828d9b; --c2: #f0a35e; --c3: #62cf95; --c4: #b795ea; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 61rem; padding: 2.5rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -31,10 +31,14 @@ svg { display: block; width: 100%; height: auto; } svg text { fill: var(--soft);
 svg .grid { stroke: var(--edge); stroke-width: 1; } svg .line { fill: none; stroke-width: 2.4;
   stroke-linejoin: round; stroke-linecap: round; } svg .dashed { stroke-dasharray: 1 5; }
 svg .value { font-weight: 600; } svg .whisker { stroke: var(--ink); stroke-width: 1.6; opacity: .75; }
-svg line.c0, svg path.c0 { stroke: var(--c0); } svg rect.c0, svg text.c0 { fill: var(--c0); }
-svg line.c1, svg path.c1 { stroke: var(--c1); } svg rect.c1, svg text.c1 { fill: var(--c1); }
-svg line.c2, svg path.c2 { stroke: var(--c2); } svg rect.c2, svg text.c2 { fill: var(--c2); }
-svg line.c3, svg path.c3 { stroke: var(--c3); } svg rect.c3, svg text.c3 { fill: var(--c3); }
+svg path.band { stroke: none; opacity: .16; }
+svg path.band.c0 { fill: var(--c0); } svg path.band.c1 { fill: var(--c1); } svg path.band.c2 { fill: var(--c2); }
+svg path.band.c3 { fill: var(--c3); } svg path.band.c4 { fill: var(--c4); }
+svg line.c4, svg path.line.c4 { stroke: var(--c4); } svg text.c4 { fill: var(--c4); }
+svg line.c0, svg path.line.c0 { stroke: var(--c0); } svg rect.c0, svg text.c0 { fill: var(--c0); }
+svg line.c1, svg path.line.c1 { stroke: var(--c1); } svg rect.c1, svg text.c1 { fill: var(--c1); }
+svg line.c2, svg path.line.c2 { stroke: var(--c2); } svg rect.c2, svg text.c2 { fill: var(--c2); }
+svg line.c3, svg path.line.c3 { stroke: var(--c3); } svg rect.c3, svg text.c3 { fill: var(--c3); }
 .wide { overflow-x: auto; margin: 1.2rem 0 1.6rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem;
   min-width: 60%; } th { text-align: right; font-weight: 600; color: var(--soft); } td { text-align: right; }

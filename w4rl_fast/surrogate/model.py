@@ -55,7 +55,7 @@ class Surrogate(HubModel, tags=["robotics", "world-model"]):
         """The dense reward (B,) of being at a latent (B, D)."""
         return self.reads.reward(latent)[..., 0]
 
-    def policy(self, *, hidden: int = 64, std: float = 0.3) -> GaussianPolicy:
+    def policy(self, *, hidden: int = 256, std: float = 0.3) -> GaussianPolicy:
         """A policy that sees with these eyes and has learnt nothing yet."""
         of = self.config
         made = GaussianPolicy(
