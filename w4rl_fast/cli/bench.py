@@ -168,7 +168,12 @@ def say(
 @bench.command()
 @RUN
 @click.argument("store", type=FOLDER, required=False)
-@click.option("--methods", default="ppo,fog,surrogate-only", show_default=True, help="Also: coupled, no-refresh.")
+@click.option(
+    "--methods",
+    default="ppo,fog,surrogate-only",
+    show_default=True,
+    help="Also: coupled, no-refresh, straight-through.",
+)
 @click.option("--seeds", default=5, show_default=True, help="Refinements of each method.")
 @click.option("--frames", default=100_000, show_default=True, help="Imagined frames of each refinement.")
 @click.option("--forward", type=click.Choice(["world", "simulator"]), default="world", show_default=True)

@@ -236,7 +236,7 @@ def surrogate(
     import w4rl_fast
     from w4rl_fast.config import override, to_json_dict
     from w4rl_fast.refine.fog import FOG
-    from w4rl_fast.report.surrogate import write_surrogate_report
+    from w4rl_fast.report.surrogate import cosine_rows, write_surrogate_report
     from w4rl_fast.surrogate.agreement import AgreementConfig
     from w4rl_fast.surrogate.examine import examine
     from w4rl_kernels.threads import physical_cores
@@ -250,14 +250,7 @@ def surrogate(
         click.echo(json.dumps({**to_json_dict(found), "page": str(path)}))
         return
     click.echo("Cosine of the surrogate's action gradients with finite differences:")
-    print_table(
-        ["stretches", "surrogate", "truth", "taken", "cases", "steps", "cosine", "length", "n"],
-        [
-            [part.stretches, part.surrogate, row.truth, row.taken, row.cases, str(row.horizon), f"{row.cosine:.3f}",
-             f"{row.length:.2f}", str(row.count)]
-            for part in found.parts for row in part.gradients if row.horizon in (1, config.steps)
-        ],
-    )  # fmt: skip
+    print_table(["stretches", "truth", "cases", "steps", "decoupled", "own rollout", "n"], cosine_rows(found))
     for part in found.parts:
         for each in part.errors:
             off = {**{name: f"{values[-1]:.2f}" for name, values in each.task.items()},

@@ -63,7 +63,7 @@ class PPOConfig:
             raise ValueError(f"minibatches={self.minibatches}: at most worlds x steps, {self.worlds * self.steps}")
 
 
-Roll = Literal["decoupled", "coupled", "surrogate"]
+Roll = Literal["decoupled", "coupled", "surrogate", "straight-through"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,9 +71,10 @@ class FoGConfig:
     """First-order gradients: `iterations` of an imagined episode of `steps` in `worlds`, in segments of `horizon`.
 
     After each segment the policy follows the gradient of its return, of the rewards and of gamma^horizon times what the
-    critic says of its end. `roll`: the gradient is taken at the values of the world, "decoupled"; or, "coupled", at
-    those of the surrogate's own rollout from the same start, while the world is imagined beside it for critic and
-    refresh; "surrogate", the surrogate alone, and no world. `excess` weighs means beyond [-1, 1].
+    critic says of its end. `roll` says where: at the values of the world, "decoupled"; at those of the surrogate's own
+    rollout from the same start, "coupled", while the world is imagined beside it for critic and refresh; in the
+    surrogate alone and no world, "surrogate"; or through the diffusion world itself, "straight-through". `excess`
+    weighs means beyond [-1, 1].
 
     The critic learns TD(lambda) targets in `critic_passes` of `minibatches` over the newest `critic_windows` segments,
     from a target network that follows it by `target_step`. The dynamics of the surrogate learn, `refreshes` times a
@@ -98,6 +99,7 @@ class FoGConfig:
     std: float = 0.3
     learn_std: bool = False
     excess: float = 0.1
+    value_warm_up: int = 0
     critic_windows: int = 8
     critic_passes: int = 2
     minibatches: int = 4
@@ -124,8 +126,16 @@ class FoGConfig:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: above 0")
         rates = ("learning_rate", "critic_learning_rate", "surrogate_learning_rate")
-        rest = ("entropy_coefficient", "excess", "critic_passes", "refreshes", "refresh_imagined", "refresh_real")
-        for name in (*rates, *rest, "seed", "caution"):
+        rest = (
+            "entropy_coefficient",
+            "excess",
+            "critic_passes",
+            "refreshes",
+            "refresh_imagined",
+            "refresh_real",
+            "value_warm_up",
+        )
+        for name in (*rates, *rest, "value_warm_up", "seed", "caution"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}: not below 0")
         if self.steps % self.horizon:

@@ -19,6 +19,7 @@ from w4rl_fast.refine.learner import Learner
 from w4rl_fast.refine.refinement import Refinement
 from w4rl_fast.refine.returns import explained_variance, lambda_returns
 from w4rl_fast.refine.segment import Eyes, Lived, Place, Segment, live
+from w4rl_fast.refine.through import Through
 from w4rl_fast.refine.value import ValueNetwork
 from w4rl_fast.surrogate.losses import dynamics_loss
 from w4rl_fast.surrogate.model import Surrogate
@@ -44,6 +45,7 @@ class FirstOrder(Refinement):
         self.policy.log_std.requires_grad_(config.learn_std)
         self.surrogate = copy.deepcopy(surrogate).eval().requires_grad_(False)
         self.eyes = Eyes(self.surrogate, worlds)
+        self.through = Through(self.surrogate, worlds) if config.roll == "straight-through" else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.critic = ValueNetwork.beside(clone).eval()
@@ -97,14 +99,15 @@ class FirstOrder(Refinement):
         chances = torch.randn(shape, generator=generator).to(place.latent.device)
         lived = live(
             self.policy, self.surrogate, self.target, self.eyes, place, chances, roll=config.roll, gamma=config.gamma,
-            entropy_coefficient=config.entropy_coefficient, excess=config.excess,
+            entropy_coefficient=config.entropy_coefficient, excess=config.excess, through=self.through,
         )  # fmt: skip
         loss = -lived.objective.mean() / config.horizon
         gradients = torch.autograd.grad(loss, list(self.actor.named.values()))
         norm = self.actor.adopt(gradients)
         self._require_tame(norm)
-        self.actor.step(self._rate())
-        self._bound_std()
+        if self.iteration >= config.value_warm_up:
+            self.actor.step(self._rate())
+            self._bound_std()
         with torch.no_grad():
             reward = float(lived.segment.rewards.mean())
         return lived, {

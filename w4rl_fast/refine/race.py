@@ -34,6 +34,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "coupled": {"roll": "coupled"},
     "surrogate-only": {"roll": "surrogate", "refreshes": 0},
     "no-refresh": {"refreshes": 0},
+    "straight-through": {"roll": "straight-through", "refreshes": 0},
 }
 """First-order methods, and where each differs from FoG."""
 METHODS = ["ppo", *WAYS]

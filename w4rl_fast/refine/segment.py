@@ -13,6 +13,7 @@ from w4rl_fast.imagine.worlds import Worlds
 from w4rl_fast.policy.gaussian import GaussianPolicy
 from w4rl_fast.refine.config import Roll
 from w4rl_fast.refine.objective import entropy
+from w4rl_fast.refine.through import Through
 from w4rl_fast.refine.value import ValueNetwork
 from w4rl_fast.surrogate.decoupled import decoupled
 from w4rl_fast.surrogate.model import Surrogate
@@ -66,7 +67,7 @@ class Eyes:
 
 def live(
     policy: GaussianPolicy, surrogate: Surrogate, critic: ValueNetwork, eyes: Eyes, place: Place, chances: Tensor, *,
-    roll: Roll, gamma: float, entropy_coefficient: float, excess: float,
+    roll: Roll, gamma: float, entropy_coefficient: float, excess: float, through: Through | None = None,
 ) -> Lived:  # fmt: skip
     """Act for a segment, by standard normal `chances` (H, B, A), from the present moments of the worlds.
 
@@ -74,6 +75,8 @@ def live(
     that ends inside the segment ends its sum, after truncation with the critic's word, and the next begins one anew.
     """
     worlds = eyes.worlds
+    if through is not None:
+        through.begin()
     rows: list[tuple[Tensor, ...]] = []
     true, now = place.detach(), place.detach()
     objective = torch.zeros_like(now.latent[:, 0])
@@ -98,7 +101,8 @@ def live(
                 came = eyes.look()
             before, terminated, truncated = true.latent, outcome.terminated, outcome.truncated
             ended = terminated | truncated
-            after = decoupled(came, foreseen.mean) if roll == "decoupled" else foreseen.mean
+            expected = foreseen.mean if through is None else through.follow(action)
+            after = foreseen.mean if roll == "coupled" else decoupled(came, expected)
             cosines.append(torch.cosine_similarity(foreseen.mean - now.latent, came - before, dim=1).mean().detach())
         beyond = (mean.abs() - 1).clamp_min(0).square().sum(1)
         reward = surrogate.reward(after)
@@ -111,6 +115,8 @@ def live(
         if roll != "surrogate" and bool(ended.any()):
             worlds.restart(ended)
             true, now = begun(eyes, true, ended), begun(eyes, now, ended)
+            if through is not None:
+                through.restart(ended)
     objective = objective + torch.where(over, 0.0, discount * critic.judge(now.latent))
     segment = Segment(*(torch.stack(each).detach() for each in zip(*rows, strict=True)))
     agreed = torch.stack(cosines) if cosines else torch.ones(len(chances))

@@ -14,7 +14,14 @@ from w4rl_fast.report.page import Figure, Section, environment, page, row, table
 from w4rl_fast.truth.spread import interquartile_mean, spread
 
 PAGE = "race.html"
-COLOURS = {"fog": "c0", "ppo": "c2", "surrogate-only": "c1", "coupled": "c3", "no-refresh": "c4"}
+COLOURS = {
+    "fog": "c0",
+    "ppo": "c2",
+    "surrogate-only": "c1",
+    "coupled": "c3",
+    "no-refresh": "c4",
+    "straight-through": "c4",
+}
 WHAT = {"scores": "score at the end", "returns": "return", "succeeded": "share of successes"}
 TICKS = 12
 

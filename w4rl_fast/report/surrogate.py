@@ -55,6 +55,20 @@ def section_of(part: Part) -> Section:
     return Section(title, text, row(*charts) + table(HEAD, [cells(each) for each in part.gradients]))
 
 
+def cosine_rows(found: Examined) -> list[list[str]]:
+    """Both ways of taking derivatives side by side, at the first and the last horizon."""
+    rows = []
+    for part in found.parts:
+        own = {(each.truth, each.cases, each.horizon): each for each in part.gradients if each.taken == "own rollout"}
+        for each in part.gradients:
+            if each.taken == "decoupled" and each.horizon in (1, found.config.steps):
+                other = own[each.truth, each.cases, each.horizon]
+                name = f"{part.stretches}, {part.surrogate}"
+                figures = [f"{each.cosine:.3f}", f"{other.cosine:.3f}", str(each.count)]
+                rows.append([name, each.truth, each.cases, str(each.horizon), *figures])
+    return rows
+
+
 HEAD = ("gradient", "truth", "cases", "horizon", "mean cosine", "of the mean gradient", "length", "n")
 
 
@@ -73,7 +87,7 @@ def cosine_chart(part: Part, cases: str) -> str:
             colour = COLOURS[0] if truth == "the simulator" else COLOURS[1]
             known = {each.horizon: each.cosine if each.count else None for each in rows if each.truth == truth}
             values = between(known)
-            series.append(Series(f"{taken}, {truth.removeprefix('the ')}", values, colour, dashed))
+            series.append(Series(truth.removeprefix("the ") + (", own" if dashed else ""), values, colour, dashed))
     return line_chart(series, title=f"Cosine, {cases} cases", unit="by horizon", x_label="steps", digits=2)
 
 

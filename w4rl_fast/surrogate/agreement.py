@@ -50,10 +50,10 @@ class Errors:
     """
 
     of: str
-    latent: list[float]
-    task: dict[str, list[float]]
-    reward: list[float]
-    correlation: list[float]
+    latent: tuple[float, ...]
+    task: dict[str, tuple[float, ...]]
+    reward: tuple[float, ...]
+    correlation: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,18 +121,18 @@ def errors(of: str, surrogate: Surrogate, latents: Tensor, real: Batch, task: Ta
     with torch.no_grad():
         said, read = surrogate.reward(latents), surrogate.reads.scene(latents)
     true = torch.stack([paid(moment_of(real, first + t)) for t in range(steps)], 1)
-    measured: dict[str, list[float]] = {}
+    measured: dict[str, tuple[float, ...]] = {}
     if real.landmarks is not None and surrogate.config.landmark_dim:
         for name, error in errors_of(task).items():
             apart = error(read, real.landmarks[:, first:])
-            measured[name] = apart.median(0).values.tolist()
+            measured[name] = tuple(apart.median(0).values.tolist())
     pairs = zip(said.T, true.T, strict=True)
     return Errors(
         of=of,
-        latent=(latents - wanted).square().mean((0, 2)).sqrt().tolist(),
+        latent=tuple((latents - wanted).square().mean((0, 2)).sqrt().tolist()),
         task=measured,
-        reward=(said - true).square().mean(0).sqrt().tolist(),
-        correlation=[float(torch.corrcoef(torch.stack(pair))[0, 1].nan_to_num()) for pair in pairs],
+        reward=tuple((said - true).square().mean(0).sqrt().tolist()),
+        correlation=tuple(float(torch.corrcoef(torch.stack(pair))[0, 1].nan_to_num()) for pair in pairs),
     )
 
 
