@@ -94,8 +94,8 @@ def test_a_race_draws_what_is_missing_and_writes_its_page(run, tmp_path, forward
     methods = "ppo,fog,surrogate-only" + (",straight-through,coupled" if forward == "world" else "")
     small = ("--set", "fog.worlds=4", "--set", "ppo.worlds=4", "--set", "steps=8", "--set", "points=2", "--set",
              "episodes=2", "--set", "fog.horizon=4", "--set", "fog.refreshes=1", "--set", "ppo.epochs=1")  # fmt: skip
-    race = ("bench", "refine", run, "--methods", methods, "--seeds", 2, "--frames", 64, "--forward", forward, "--tuning",
-            *small, "--out", tmp_path, "--threads", 1, "--json")  # fmt: skip
+    asked = ("--methods", methods, "--seeds", 2, "--frames", 64, "--forward", forward, "--tuning", *small)
+    race = ("bench", "refine", run, *asked, "--out", tmp_path, "--threads", 1, "--json")
     said = json.loads(call(*race))
     assert set(said["scores"]) == set(methods.split(","))
     assert said["scores"]["fog"]["frames_for_ppo"]["low"] <= said["scores"]["fog"]["frames_for_ppo"]["high"]
