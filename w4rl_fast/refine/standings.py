@@ -59,8 +59,9 @@ def frames_needed(curves: Sequence[Curve], method: str, against: str, what: str)
     grid = np.array(of_method(curves, method)[0].frames, dtype=float)
 
     def share(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        aim = float(interquartile_mean(other[rows])[-1])
-        return np.asarray(first_reached(grid / grid[-1], interquartile_mean(one[rows]), aim))
+        aims = interquartile_mean(other[:, -1][rows])
+        pairs = zip(interquartile_mean(one[rows]), aims, strict=True)
+        return np.array([first_reached(grid / grid[-1], values, float(aim)) for values, aim in pairs])
 
     return bootstrap(share, len(one))
 

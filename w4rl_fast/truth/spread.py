@@ -36,9 +36,8 @@ def spread(values: Sequence[float], seed: int = 0) -> Spread:
 
 
 def bootstrap(statistic: Callable[[NDArray[np.int64]], Values], seeds: int, seed: int = 0) -> Spread:
-    """Of a statistic of rows of seeds (S,) or (S, draws), with the interval of what it is of resampled ones."""
-    whole = float(statistic(np.arange(seeds)))
+    """Of a statistic (N,) of N choices of seeds (S, N), with the interval of what it is where they are drawn again."""
+    whole = statistic(np.arange(seeds)[:, None])
     drawn = np.random.default_rng(seed).integers(0, seeds, (seeds, DRAWS))
-    found = np.array([float(statistic(column)) for column in drawn.T])
-    low, high = np.quantile(found, (0.025, 0.975))
-    return Spread(whole, float(low), float(high))
+    low, high = np.quantile(statistic(drawn), (0.025, 0.975))
+    return Spread(float(whole[0]), float(low), float(high))
