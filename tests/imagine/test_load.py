@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 import w4rl_fast
 from w4rl_fast.config import save_config
@@ -36,11 +37,20 @@ def test_the_held_out_side_is_another(run, store) -> None:
     assert len(sides[0]) + len(sides[1]) == len(store)
 
 
-@pytest.mark.parametrize(("part", "said"), [("world", "no trained world"), ("reward", "no classifier")])
-def test_a_part_that_was_not_trained_is_named(run, store, part, said) -> None:
-    shutil.rmtree(run / part)
-    with pytest.raises(UserError, match=said):
+def test_a_world_that_was_not_trained_is_named(run, store) -> None:
+    shutil.rmtree(run / "world")
+    with pytest.raises(UserError, match="no trained world"):
         w4rl_fast.load(run).imagine(store=store.path)
+
+
+def test_where_no_classifier_was_trained_nobody_wins(run, store) -> None:
+    shutil.rmtree(run / "reward")
+    worlds = w4rl_fast.load(run).imagination(store=store.path, num_worlds=4, slice_size=2, horizon=3)
+    worlds.reset(0)
+    for _ in range(3):
+        outcome = worlds.step(torch.ones(4, worlds.sizes.action_dim))[1]
+        assert (outcome.probability < 1e-8).all()
+        assert not outcome.terminated.any()
 
 
 def test_a_policy_is_asked_for_only_where_it_is_needed(run, store) -> None:

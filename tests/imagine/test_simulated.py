@@ -208,16 +208,16 @@ def test_a_policy_acts_in_them_as_in_a_dream() -> None:
 def test_what_pays_sees_what_the_action_led_to_before_any_reset() -> None:
     """The frames of this task count its steps; of an episode of three the last reward is of step 3, not of step 0."""
     torch.manual_seed(0)
-    sizes = {"image_size": 16, "action_dim": 2, "proprio_dim": 2, "history": 2, "latent": 2}
+    sizes = {"image_size": 16, "action_dim": 2, "proprio_dim": 2, "history": 2, "latent": 6}
     policy = GaussianPolicy(PolicyConfig(**sizes, widths=(4,), hidden=8)).eval()
-    policy.observe = lambda frames, _: ((frames.mean((2, 3, 4)) + 1) * 127.5).round()
+    policy.observe = lambda frames, _: ((frames.mean((2, 3, 4)) + 1) * 127.5).round().repeat(1, 3)
 
     def pay(latent):
-        return latent @ torch.tensor([10.0, 1.0])
+        return latent[:, :2] @ torch.tensor([10.0, 1.0])
 
     out = Rollouts(simulated(2, ends=False), pay=pay).rollout(policy, None, 5, 0)
     assert out.rewards[:, 0].tolist() == [1, 12, 23, 1, 12]
-    assert out.latents[:, 0].tolist() == [[0, 0], [0, 1], [1, 2], [0, 0], [0, 1]]
+    assert out.latents[:, 0, :2].tolist() == [[0, 0], [0, 1], [1, 2], [0, 0], [0, 1]]
     plain = Rollouts(simulated(2, ends=False)).rollout(policy, None, 5, 0)
     assert plain.rewards[:, 0].tolist() == [0, 1, 0, 0, 1]
 

@@ -12,7 +12,7 @@ from w4rl_fast.policy import GaussianPolicy, PolicyConfig, load_policy, save_pol
 from w4rl_fast.policy.clone import CloneConfig, clone
 from w4rl_fast.refine.value import ValueConfig, ValueNetwork
 
-EYES = ("convolutions", "head", "proprio_mean", "proprio_std")
+EYES = ("convolutions", "head", "proprio_mean", "proprio_std", "change_std")
 
 
 @pytest.fixture(params=[0, 3], ids=["all pixels", "points"])
@@ -20,6 +20,7 @@ def surrogate(request):
     made = surrogate_of(history=2, points=request.param)
     made.eyes.proprio_mean.copy_(torch.tensor([0.3, -0.2]))
     made.eyes.proprio_std.copy_(torch.tensor([0.5, 2.0]))
+    made.eyes.change_std.copy_(torch.tensor([0.1, 0.4]))
     return made
 
 
@@ -40,7 +41,7 @@ def eyes_of(module):
 
 def test_what_it_says_is_what_it_decides_on_what_it_sees(policy) -> None:
     seen = policy.observe(*observed())
-    assert seen.shape == (7, 5)
+    assert seen.shape == (7, 9)
     for one, other in zip(policy(*observed()), policy.decide(seen), strict=True):
         assert torch.equal(one, other)
         assert one.shape == (7, 2)
@@ -52,6 +53,16 @@ def test_it_sees_what_the_surrogate_sees_bit_for_bit(policy, surrogate) -> None:
     for name, each in surrogate.eyes.state_dict().items():
         assert torch.equal(eyes_of(policy)[name], each)
         assert eyes_of(policy)[name].data_ptr() != each.data_ptr()
+
+
+def test_the_last_of_what_it_sees_is_what_it_feels(surrogate) -> None:
+    """Where the robot is and how that changed, in deviations; what is seen comes before it."""
+    frames, proprio = observed()
+    seen = surrogate.encode(frames, proprio)
+    place = (proprio[:, 1] - torch.tensor([0.3, -0.2])) / torch.tensor([0.5, 2.0])
+    change = (proprio[:, 1] - proprio[:, 0]) / torch.tensor([0.1, 0.4])
+    torch.testing.assert_close(seen[:, 5:], torch.cat([place, change], 1))
+    assert not torch.allclose(surrogate.encode(-frames, proprio)[:, :5], seen[:, :5], atol=1e-4)
 
 
 def test_encoding_has_no_gradient(surrogate) -> None:
@@ -78,7 +89,7 @@ def test_it_comes_back_exactly(policy, tmp_path) -> None:
     save_policy(tmp_path, policy)
     again = load_policy(tmp_path)
     assert again.config == policy.config
-    assert (again.config.latent, again.config.latent_hidden) == (5, 12)
+    assert (again.config.latent, again.config.latent_hidden) == (9, 12)
     assert all(torch.equal(each, weights(again)[name]) for name, each in weights(policy).items())
     assert torch.equal(again(*observed())[0], policy(*observed())[0])
     assert not any(each.requires_grad for name, each in again.named_parameters() if name.startswith(EYES))
@@ -87,14 +98,14 @@ def test_it_comes_back_exactly(policy, tmp_path) -> None:
 def test_a_policy_with_eyes_of_its_own_has_no_weights_that_it_had_not_before() -> None:
     sizes = {name: TINY[name] for name in ("image_size", "action_dim", "proprio_dim", "widths", "hidden")}
     policy = GaussianPolicy(PolicyConfig(**sizes, history=2)).eval()
-    assert {name.split(".")[0] for name in policy.state_dict()} == {*EYES, "log_std"}
+    assert {name.split(".")[0] for name in policy.state_dict()} == {*EYES[:-1], "log_std"}
     assert all(each.requires_grad for each in policy.parameters())
     assert torch.equal(policy(*observed())[0], policy.observe(*observed()))
 
 
 def test_a_value_network_beside_it_has_its_eyes_and_expects_nothing_yet(policy) -> None:
     value = ValueNetwork.beside(policy).eval()
-    assert (value.config.latent, value.config.latent_hidden) == (5, 12)
+    assert (value.config.latent, value.config.latent_hidden) == (9, 12)
     assert torch.equal(value.observe(*observed()), policy.observe(*observed()))
     assert torch.equal(value(*observed()), torch.zeros(7))
     learning = {name for name, each in value.named_parameters() if each.requires_grad}

@@ -1,5 +1,6 @@
 """First-order refinement: what learns and what never does, exact resume, a refresh from whole lives, and refusals."""
 
+import copy
 import dataclasses
 import math
 
@@ -25,15 +26,18 @@ from w4rl_fast.refine import ValueNetwork, refine
 from w4rl_fast.refine.checkpoint import CHECKPOINT, digest
 from w4rl_fast.refine.config import FoGConfig
 from w4rl_fast.refine.first_order import FirstOrder, Memory, follow
+from w4rl_fast.refine.objective import divergence
 from w4rl_fast.refine.segment import Segment
 from w4rl_fast.reward import RewardConfig, RewardModel, Rule
 from w4rl_fast.surrogate.model import Surrogate
 from w4rl_fast.surrogate.tracks import RealTracks
 from w4rl_fast.world.model import WorldModel
 
+pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
+
 CONFIG = FoGConfig(
     worlds=6, steps=6, horizon=3, iterations=6, minibatches=2, critic_windows=3, refreshes=2, refresh_imagined=8,
-    refresh_real=4, ring=10, score_every=2,
+    refresh_real=4, ring=10, score_every=2, target_kl=1e9,
 )  # fmt: skip
 ROLLS = ("decoupled", "coupled", "surrogate")
 
@@ -160,6 +164,24 @@ def test_a_learning_rate_of_zero_moves_nothing(start) -> None:
     before = [weights(each) for each in (one.policy, one.critic, one.target, one.surrogate)]
     one.iterate()
     assert all(map(same, before, [weights(each) for each in (one.policy, one.critic, one.target, one.surrogate)]))
+
+
+def test_no_step_goes_further_than_it_may_from_the_policy_that_acted(start) -> None:
+    settings = {"steps": 3, "learning_rate": 0.1, "critic_windows": 1}
+    free, kept = start("free", **settings), start("kept", **settings, target_kl=1e-3)
+    before, clone = weights(free.policy), copy.deepcopy(free.policy)
+    for one in (free, kept):
+        one.iterate()
+    found = []
+    for one in (free, kept):
+        seen = one.memory.latents[0].flatten(0, 1)
+        with torch.no_grad():
+            found.append(divergence(*one.policy.decide(seen), *clone.decide(seen)).mean().item())
+    assert found[0] > 0.1
+    assert found[1] == pytest.approx(1e-3, rel=0.3)
+    far, near = (torch.cat([(each - before[name]).flatten() for name, each in weights(one.policy).items()])
+                 for one in (free, kept))  # fmt: skip
+    torch.testing.assert_close(near, far * (near.norm() / far.norm()), rtol=1e-3, atol=1e-6)
 
 
 def test_only_the_critic_and_the_dynamics_learn_at_first(start) -> None:
@@ -343,17 +365,17 @@ def test_the_surrogate_alone_neither_steps_the_world_nor_learns_from_itself(star
 
 
 def test_the_critic_learns_from_the_newest_segments() -> None:
-    memory = Memory(dataclasses.replace(CONFIG, worlds=2, critic_windows=3), 5)
+    memory = Memory(dataclasses.replace(CONFIG, worlds=2, critic_windows=3), 9)
     critic = acting(surrogate_of())[1]
     for number in range(5):
         ends = torch.zeros(3, 2, dtype=torch.bool)
-        full = torch.full((3, 2, 5), float(number))
+        full = torch.full((3, 2, 9), float(number))
         memory.add(Segment(full, full + 0.5, torch.zeros(3, 2, 2), torch.zeros(3, 2), ends, ends))
     latents, returns, before = memory.lessons(critic, 0.9, 0.0)
     assert sorted(set(latents.flatten().tolist())) == [2, 3, 4]
     torch.testing.assert_close(returns, 0.9 * critic.judge(latents + 0.5))
     torch.testing.assert_close(before, critic.judge(latents))
-    empty = Memory(dataclasses.replace(CONFIG, worlds=2, critic_windows=3), 5)
+    empty = Memory(dataclasses.replace(CONFIG, worlds=2, critic_windows=3), 9)
     empty.add(Segment(full, full, torch.zeros(3, 2, 2), torch.zeros(3, 2), ends, ends))
     assert len(empty.lessons(critic, 0.9, 0.5)[0]) == 6, "nothing that was never lived"
 
@@ -455,7 +477,7 @@ def test_a_horizon_longer_than_the_real_episodes_is_refused(start) -> None:
 @pytest.mark.parametrize(
     "settings",
     [{"horizon": 4, "steps": 6}, {"gamma": 1.1}, {"exploding": 0.0}, {"excess": -1.0}, {"ring": 0},
-     {"refreshes": 1, "refresh_imagined": 0, "refresh_real": 0}, {"target_step": 2.0}],
+     {"refreshes": 1, "refresh_imagined": 0, "refresh_real": 0}, {"target_step": 2.0}, {"target_kl": 0.0}],
 )  # fmt: skip
 def test_settings_outside_their_range_are_refused(settings) -> None:
     with pytest.raises(ValueError, match="|".join(settings)):

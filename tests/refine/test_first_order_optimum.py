@@ -9,12 +9,14 @@ from tests.surrogate.toy import Written, acting, knowing
 from w4rl_fast.refine.config import FoGConfig
 from w4rl_fast.refine.first_order import FirstOrder
 
+pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
+
 MIX = torch.tensor([[0.9, 0.4], [-0.3, 1.0]])
 PUSH = torch.tensor([[0.5], [1.0]])
 WORTH = torch.diag(torch.tensor([2.0, 1.0]))
 CONFIG = FoGConfig(
     worlds=64, steps=1, horizon=1, iterations=100, learning_rate=2e-2, critic_learning_rate=1e-2, std=0.05,
-    refreshes=0, final_rate=0.05, critic_passes=0,
+    refreshes=0, final_rate=0.05, critic_passes=0, target_kl=1e9,
 )  # fmt: skip
 
 

@@ -17,10 +17,10 @@ def given():
     """A surrogate in float64, a place and an action that want gradients, and what really came."""
     surrogate = surrogate_of().double()
     generator = torch.Generator().manual_seed(1)
-    shapes = (4, 5), (4, 2), (4, 8)
+    shapes = (4, 9), (4, 2), (4, 8)
     inputs = [torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
-    true = torch.randn(4, 13, generator=generator, dtype=torch.float64).requires_grad_()
-    weights = torch.randn(4, 13, generator=generator, dtype=torch.float64)
+    true = torch.randn(4, 17, generator=generator, dtype=torch.float64).requires_grad_()
+    weights = torch.randn(4, 17, generator=generator, dtype=torch.float64)
     return surrogate, inputs, true, weights
 
 

@@ -6,6 +6,8 @@ import torch
 from tests.surrogate.toy import knowing, surrogate_of
 from w4rl_fast.surrogate.gradients import Cases, agreement, differences, foreseen, gradient
 
+pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
+
 MIX = torch.tensor([[0.9, 0.2], [-0.3, 0.8]])
 PUSH = torch.tensor([[0.3, -0.1], [0.2, 0.4]])
 WORTH = torch.tensor([1.0, -2.0])
@@ -67,7 +69,7 @@ def test_differences_of_a_linear_truth_are_exact() -> None:
 def test_nothing_that_was_depends_on_what_is_done_later(own) -> None:
     surrogate = surrogate_of()
     generator = torch.Generator().manual_seed(0)
-    cases = Cases(torch.randn(4, 5, 5, generator=generator), torch.rand(4, 4, 2, generator=generator) - 0.5)
+    cases = Cases(torch.randn(4, 5, 9, generator=generator), torch.rand(4, 4, 2, generator=generator) - 0.5)
     slopes = foreseen(surrogate, cases, own=own)
     assert slopes.shape == (4, 4, 4, 2)
     for t in range(4):

@@ -10,6 +10,8 @@ from w4rl_fast.fit import generator_at
 from w4rl_fast.surrogate.tracks import RealTracks, Ring
 from w4rl_fast.surrogate.train import tracks_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
+
 
 def numbered(first, count, steps=2):
     """Sequences that are told apart by every number in them."""

@@ -36,10 +36,11 @@ def test_it_says_where_the_square_of_an_episode_it_never_saw_is(trained, held_ou
 
 
 @torch.no_grad()
-def test_it_says_where_the_robot_is_and_what_that_is_worth(trained, held_out) -> None:
+def test_it_feels_where_the_robot_is_and_says_what_that_is_worth(trained, held_out) -> None:
     latent = latents_of(trained, held_out)
-    body = (held_out.proprio[:, 1] - trained.eyes.proprio_mean) / trained.eyes.proprio_std
-    assert (trained.reads.proprio(latent) - body).square().mean().sqrt() < 0.35
+    body = (held_out.proprio - trained.eyes.proprio_mean) / trained.eyes.proprio_std
+    changes = held_out.proprio.diff(dim=1)[:, 0] / trained.eyes.change_std
+    torch.testing.assert_close(latent[:, 6:], torch.cat([body[:, 1], changes], 1), rtol=1e-4, atol=1e-4)
     worth = paid(moment_of(held_out, 1))
     assert (trained.reward(latent) - worth).square().mean().sqrt() < 0.4 * worth.std()
 
@@ -64,14 +65,15 @@ def test_it_foresees_better_than_that_nothing_changes(trained, store) -> None:
     assert (free - latents[:, -1]).square().mean() < 0.5 * (latents[:, 0] - latents[:, -1]).square().mean()
 
 
-def test_latents_have_mean_0_and_deviation_1_in_every_dimension(trained, store) -> None:
+def test_latents_have_mean_0_and_deviation_1_where_nothing_else_gives_them_a_scale(trained, store) -> None:
+    """The first two are landmarks, the last four what is felt."""
     sample = windows_of(store, training(), future=1).batch(0, train.SAMPLE)
     latent = latents_of(trained, sample)
-    torch.testing.assert_close(latent.mean(0), torch.zeros(6), atol=1e-3, rtol=0)
-    torch.testing.assert_close(latent.std(0), torch.ones(6), atol=1e-3, rtol=0)
+    torch.testing.assert_close(latent[:, 2:6].mean(0), torch.zeros(4), atol=1e-3, rtol=0)
+    torch.testing.assert_close(latent[:, 2:6].std(0), torch.ones(4), atol=1e-3, rtol=0)
     other = latents_of(trained, windows_of(store, training(), future=1).batch(7, 1024))
-    assert other.mean(0).abs().max() < 0.2
-    assert (other.std(0) - 1).abs().max() < 0.15
+    assert other.mean(0).abs().max() < 0.25
+    assert (other.std(0) - 1).abs().max() < 0.25
 
 
 def test_a_usual_change_is_that_of_the_data(trained, store) -> None:
@@ -82,20 +84,19 @@ def test_a_usual_change_is_that_of_the_data(trained, store) -> None:
 @pytest.mark.parametrize("landmarks", [True, False])
 @torch.no_grad()
 def test_settling_changes_no_word_of_the_readouts(store, landmarks) -> None:
-    """They say in the data's own units what they said in deviations before; of the robot still in deviations."""
+    """They say in the data's own units what they said in deviations before."""
     surrogate = surrogate_of(history=2, landmark_dim=2 * landmarks, coarse=3)
     sample = windows_of(store, training(), future=1).batch(3, 256)
     scene = Scale(torch.linspace(-1, 2, 2 if landmarks else 27), torch.tensor(0.3))
     reward = Scale(torch.tensor([5.0]), torch.tensor(2.5))
     latent = latents_of(surrogate, sample)
-    before = surrogate.reads.scene(latent), surrogate.reads.proprio(latent), surrogate.reward(latent)
+    before = surrogate.reads.scene(latent), surrogate.reward(latent)
     settle(surrogate, sample, [scene, reward])
     settled = latents_of(surrogate, sample)
     assert not torch.allclose(settled, latent, atol=0.1)
     close = {"rtol": 1e-4, "atol": 1e-4}
     torch.testing.assert_close(surrogate.reads.scene(settled), before[0] * 0.3 + scene.mean, **close)
-    torch.testing.assert_close(surrogate.reads.proprio(settled), before[1], **close)
-    torch.testing.assert_close(surrogate.reward(settled), before[2] * 2.5 + 5, **close)
+    torch.testing.assert_close(surrogate.reward(settled), before[1] * 2.5 + 5, **close)
     torch.testing.assert_close(scene.apply(before[0] * 0.3 + scene.mean), before[0], **close)
 
 
@@ -109,7 +110,7 @@ def test_without_landmarks_it_learns_a_coarse_picture(store, tmp_path) -> None:
     torch.testing.assert_close(scene, blocks.flatten(2))
     blind = write_store(tmp_path / "blind", landmarks=False, count=20)
     made = train_surrogate(blind, config, tmp_path / "run", lambda moment: moment.frames[:, 1].mean((1, 2, 3)))
-    assert made.reads.scene(torch.zeros(1, 4)).shape == (1, 48)
+    assert made.reads.scene(torch.zeros(1, 4 + 4)).shape == (1, 48)
 
 
 def test_it_comes_back_from_its_folder(store, tmp_path) -> None:
@@ -151,7 +152,7 @@ def test_interrupted_it_ends_bit_for_bit_as_if_it_had_not_been(store, tmp_path, 
         ({"image_size": 32}, "image size 16.*this surrogate has 32"),
         ({"action_dim": 3}, "action dimensions 2.*this surrogate has 3"),
         ({"proprio_dim": 5}, "proprioception dimensions 2.*this surrogate has 5"),
-        ({"landmark_dim": 8}, "landmark dimensions 2.*this surrogate has 8"),
+        ({"landmark_dim": 4}, "landmark dimensions 2.*this surrogate has 4"),
     ],
 )
 def test_a_store_of_other_sizes_is_refused_by_name(store, tmp_path, setting, said) -> None:
@@ -172,8 +173,10 @@ def test_the_defaults_are_of_the_stores_sizes(store) -> None:
     assert (of.image_size, of.action_dim, of.proprio_dim, of.landmark_dim) == (16, 2, 2, 2)
 
 
-@pytest.mark.parametrize("setting", [{"latent": 0}, {"history": 0}, {"cell": -1}, {"log_variance_low": 2.0},
-                                     {"image_size": 3}])  # fmt: skip
+@pytest.mark.parametrize(
+    "setting",
+    [{"latent": 0}, {"history": 0}, {"cell": -1}, {"log_variance_low": 2.0}, {"landmark_dim": 7}, {"image_size": 3}],
+)
 def test_sizes_that_cannot_be_are_refused(setting) -> None:
-    with pytest.raises(ValueError, match="|".join(setting)):
+    with pytest.raises(ValueError, match="landmark" if "landmark_dim" in setting else "|".join(setting)):
         dataclasses.replace(training().surrogate, **setting)

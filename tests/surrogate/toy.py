@@ -1,5 +1,7 @@
 """Worlds that follow a formula, surrogates that know one, and a store in which the landmark is the square."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -63,12 +65,21 @@ class Written(Worlds):
         return (torch.arange(len(mask)) + self.episodes) % len(self.starts)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bare(SurrogateConfig):
+    """A latent that is what is felt and nothing else."""
+
+    @property
+    def size(self) -> int:
+        return self.proprio_dim
+
+
 class Knowing(Surrogate):
     """A surrogate whose latent is the state, and which foresees and pays by formulas; its cell counts the steps."""
 
     def __init__(self, flow, pay, *, dim=2, acts=2) -> None:
         sizes = {**TINY, "action_dim": acts, "proprio_dim": dim, "latent": dim, "history": 1, "cell": 1}
-        super().__init__(SurrogateConfig(**sizes))
+        super().__init__(Bare(**sizes))
         self.flow, self.pay = flow, pay
 
     def encode(self, frames, proprio):

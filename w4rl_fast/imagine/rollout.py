@@ -72,6 +72,12 @@ class Rollouts:
         """
         imagination = self.imagination
         require_fit(policy, imagination)
+        if self.pay is not None and policy.config.latent is None:
+            raise UserError(
+                "a policy with eyes of its own",
+                rule="what pays here is shown the latent of frozen eyes",
+                remedy="Give a policy that sees as the surrogate does, or leave pay=... away",
+            )
         out, sight = self._allocate(policy, steps)
         imagination.reset(seed)
         for t in range(steps):

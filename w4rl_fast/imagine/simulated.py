@@ -98,10 +98,9 @@ class Simulated(Worlds):
     def _starts_of(self, mask: Tensor) -> Tensor:
         """Begin the episodes of the mask, and say where their first moments are."""
         seeds = self._seeds().tolist()
-        if not self.real:
-            self.real = [task.reset(seed) for task, seed in zip(self.tasks, seeds, strict=True)]
         for world in mask.nonzero()[:, 0].tolist():
-            seen = self.real[world] = self.tasks[world].reset(seeds[world])
+            seen = self.tasks[world].reset(seeds[world])
+            self.real[world : world + 1] = [seen]  # the first reset is of all of them, one after another
             self.starts.pixels[world] = torch.from_numpy(seen.frame).movedim(-1, 0)
             self.starts.proprio[world] = torch.from_numpy(seen.proprio)
         return torch.arange(len(self.tasks))

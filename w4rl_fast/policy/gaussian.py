@@ -17,8 +17,8 @@ class PolicyConfig:
     upper bound of 1 already covers them: it is what keeps exploration inside a learnt world conservative.
 
     With `points` it looks for where so many features are, rather than at all pixels alike. With `latent` it acts on so
-    many numbers that frozen eyes, those of a surrogate, make of an observation; `hidden` is then the width of these
-    eyes, and `latent_hidden` that of the two layers that act.
+    many numbers that frozen eyes, those of a surrogate, see and feel; `hidden` is then the width of these eyes, and
+    `latent_hidden` that of the two layers that act.
     """
 
     image_size: int
@@ -34,7 +34,7 @@ class PolicyConfig:
     latent_hidden: int = 256
 
     def __post_init__(self) -> None:
-        require_latent(self.latent, self.latent_hidden)
+        require_latent(self)
         if not 0 < self.std_low < self.std_high:
             raise ValueError(f"std_low={self.std_low}, std_high={self.std_high}: 0 < std_low < std_high")
         if self.history < 1 or self.image_size < 2 ** len(self.widths):

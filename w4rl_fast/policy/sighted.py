@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from w4rl_fast.policy.observer import Observer, ObserverConfig
+from w4rl_fast.policy.observer import Observer, ObserverConfig, felt_dim
 
 
 class SightedConfig(ObserverConfig, Protocol):
@@ -22,7 +22,7 @@ class Sighted(Observer):
     """Frames (B, H, 3, S, S) and proprioception (B, H, P) to (B, outputs), in one piece or by way of a latent."""
 
     def __init__(self, config: SightedConfig, outputs: int) -> None:
-        super().__init__(config, config.latent or outputs)
+        super().__init__(config, config.latent or outputs, felt=config.latent is not None)
         self.decision: nn.Module = nn.Identity()
         if config.latent is not None:
             self.requires_grad_(False)
@@ -40,7 +40,8 @@ def deciding(latent: int, hidden: int, outputs: int) -> nn.Sequential:
     return layers
 
 
-def require_latent(latent: int | None, hidden: int) -> None:
+def require_latent(config: SightedConfig) -> None:
     """Raise a ValueError for sizes that cannot be."""
-    if latent is not None and min(latent, hidden) < 1:
-        raise ValueError(f"latent={latent}, latent_hidden={hidden}: at least 1 each")
+    latent, hidden, felt = config.latent, config.latent_hidden, felt_dim(config)
+    if latent is not None and (latent < max(1, felt) or hidden < 1):
+        raise ValueError(f"latent={latent}, latent_hidden={hidden}: at least {max(1, felt)}, which are felt, and 1")

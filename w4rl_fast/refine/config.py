@@ -74,7 +74,7 @@ class FoGConfig:
     critic says of its end. `roll` says where: at the values of the world, "decoupled"; at those of the surrogate's own
     rollout from the same start, "coupled", while the world is imagined beside it for critic and refresh; in the
     surrogate alone and no world, "surrogate"; or through the diffusion world itself, "straight-through". `excess`
-    weighs means beyond [-1, 1].
+    weighs means beyond [-1, 1]. No step goes further than `target_kl` from the policy that acted.
 
     The critic learns TD(lambda) targets in `critic_passes` of `minibatches` over the newest `critic_windows` segments,
     from a target network that follows it by `target_step`. The dynamics of the surrogate learn, `refreshes` times a
@@ -99,6 +99,7 @@ class FoGConfig:
     std: float = 0.3
     learn_std: bool = False
     excess: float = 0.1
+    target_kl: float = 0.02
     value_warm_up: int = 0
     critic_windows: int = 8
     critic_passes: int = 2
@@ -122,7 +123,7 @@ class FoGConfig:
         for name in ("gamma", "lam", "final_rate", "target_step"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)}: from 0 to 1")
-        for name in ("max_grad_norm", "exploding", "std"):
+        for name in ("max_grad_norm", "exploding", "std", "target_kl"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: above 0")
         rates = ("learning_rate", "critic_learning_rate", "surrogate_learning_rate")
@@ -133,7 +134,6 @@ class FoGConfig:
             "refreshes",
             "refresh_imagined",
             "refresh_real",
-            "value_warm_up",
         )
         for name in (*rates, *rest, "value_warm_up", "seed", "caution"):
             if getattr(self, name) < 0:

@@ -1,6 +1,7 @@
 """First-order refinement: the world says what happens, a small surrogate how it would have been otherwise."""
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
@@ -16,7 +17,8 @@ from w4rl_fast.policy.gaussian import GaussianPolicy
 from w4rl_fast.refine.checkpoint import Kept, digest
 from w4rl_fast.refine.config import FoGConfig
 from w4rl_fast.refine.learner import Learner
-from w4rl_fast.refine.refinement import Refinement
+from w4rl_fast.refine.objective import divergence
+from w4rl_fast.refine.refinement import Refinement, explorer
 from w4rl_fast.refine.returns import explained_variance, lambda_returns
 from w4rl_fast.refine.segment import Eyes, Lived, Place, Segment, live
 from w4rl_fast.refine.through import Through
@@ -40,7 +42,9 @@ class FirstOrder(Refinement):
         tracks: RealTracks | None = None, origin: str = "",
     ) -> None:  # fmt: skip
         require_fit(clone, surrogate, worlds, config, tracks)
-        super().__init__(clone, config, folder, origin=f"{origin} {digest(surrogate)}")
+        real = 0 if tracks is None else len(tracks.latents)
+        super().__init__(clone, config, folder, origin=f"{origin} {digest(surrogate)} {real} real")
+        self.clone = explorer(clone, config.std).requires_grad_(False)
         self.worlds, self.tracks = worlds, tracks
         self.policy.log_std.requires_grad_(config.learn_std)
         self.surrogate = copy.deepcopy(surrogate).eval().requires_grad_(False)
@@ -55,8 +59,8 @@ class FirstOrder(Refinement):
         self.surrogate.dynamics.requires_grad_(True)
         self.model = Learner(self.surrogate.dynamics, config.surrogate_learning_rate, config.max_grad_norm)
         of = self.surrogate.config
-        self.ring = Ring(config.ring, config.horizon, of.latent, of.action_dim)
-        self.memory = Memory(config, of.latent)
+        self.ring = Ring(config.ring, config.horizon, of.size, of.action_dim)
+        self.memory = Memory(config, of.size)
         self.take_up()
 
     @property
@@ -89,6 +93,7 @@ class FirstOrder(Refinement):
             figures.append({**moved, **judged, **self._refresh(lived.segment, generator)})
             self._require_finite(**{f"{name}_{number}": value for name, value in figures[-1].items()})
         self.iteration += 1
+        self.away = self._distance(self.memory.newest.to(self.worlds.device))
         shared = {name: fmean(each[name] for each in figures) for name in figures[0]}
         return shared | {"return": shared["reward"] * config.steps, "rate": self._rate()}
 
@@ -105,15 +110,30 @@ class FirstOrder(Refinement):
         gradients = torch.autograd.grad(loss, list(self.actor.named.values()))
         norm = self.actor.adopt(gradients)
         self._require_tame(norm)
-        if self.iteration >= config.value_warm_up:
-            self.actor.step(self._rate())
-            self._bound_std()
-        with torch.no_grad():
-            reward = float(lived.segment.rewards.mean())
+        kl = self._move(lived.segment.latents.flatten(0, 1)) if self.iteration >= config.value_warm_up else 0.0
         return lived, {
-            "reward": reward, "objective": float(-loss.detach()), "gradient": norm,
-            "cosine": float(lived.cosine.mean()), "std": float(self.policy.log_std.detach().exp().mean()),
+            "reward": float(lived.segment.rewards.mean()), "objective": float(-loss.detach()), "gradient": norm,
+            "cosine": float(lived.cosine.mean()), "std": float(self.policy.log_std.detach().exp().mean()), "kl": kl,
         }  # fmt: skip
+
+    @torch.no_grad()
+    def _distance(self, latents: Tensor) -> float:
+        """From the clone, at these latents (N, D), in nats."""
+        return float(divergence(*self.policy.decide(latents), *self.clone.decide(latents)).mean())
+
+    @torch.no_grad()
+    def _move(self, latents: Tensor) -> float:
+        """Take the step, but no further than about `target_kl` from the policy that acted; returns how far.
+
+        The divergence grows with the square of the way, near its beginning.
+        """
+        acted, start = self.policy.decide(latents), self.actor.weights()
+        self.actor.step(self._rate())
+        self._bound_std()
+        kl = float(divergence(*self.policy.decide(latents), *acted).mean())
+        if kl > self.config.target_kl:
+            self.actor.draw_back(start, math.sqrt(self.config.target_kl / kl))
+        return min(kl, self.config.target_kl)
 
     def _learn_worth(self, generator: torch.Generator) -> dict[str, float]:
         """Passes over the newest segments; targets come from the network that follows, as it is at each pass."""
@@ -188,6 +208,11 @@ class Memory:
         latents, returns = (torch.cat(each) for each in zip(*found, strict=True))
         return latents, returns, target.judge(latents)
 
+    @property
+    def newest(self) -> Tensor:
+        """The latents (N, D) of the last segment."""
+        return self.latents[(self.written - 1) % len(self.latents)].flatten(0, 1)
+
     def state(self) -> Iterator[tuple[str, Tensor]]:
         for name in STORED:
             yield name, getattr(self, name)
@@ -235,7 +260,7 @@ def require_fit(
             rule=f"these worlds have {wanted}, and remember {sizes.history} moments",
             remedy="Train a surrogate on the data of this world: `w4rl train surrogate`",
         )
-    if clone.config.latent != of.latent or not same_eyes(clone, surrogate):
+    if clone.config.latent != of.size or not same_eyes(clone, surrogate):
         raise UserError(
             "a policy with other eyes than the surrogate's",
             rule="a gradient reaches the policy through the latent of the surrogate alone",
@@ -244,6 +269,12 @@ def require_fit(
     if config.worlds != worlds.num_worlds:
         raise UserError(
             f"{worlds.num_worlds} worlds", rule=f"the config says {config.worlds}", remedy="Imagine as many as it says"
+        )
+    if tracks is None and config.refreshes and not config.refresh_imagined:
+        raise UserError(
+            f"refresh_real={config.refresh_real} without real data",
+            rule="a refresh learns from imagined or from real sequences",
+            remedy="Give tracks, or refresh from what is imagined",
         )
     if tracks is not None and config.refreshes and config.horizon > int(tracks.lengths.max()) - 1:
         raise UserError(

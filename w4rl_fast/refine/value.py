@@ -24,7 +24,7 @@ class ValueConfig:
     latent_hidden: int = 256
 
     def __post_init__(self) -> None:
-        require_latent(self.latent, self.latent_hidden)
+        require_latent(self)
         if self.history < 1 or self.image_size < 2 ** len(self.widths):
             raise ValueError(
                 f"history={self.history}, image_size={self.image_size}: at least 1 and {2 ** len(self.widths)}"
@@ -54,10 +54,12 @@ class ValueNetwork(Sighted, tags=["robotics", "value"]):
         eyes: dict[str, Any] = {name: getattr(of, name) for name in ValueConfig.__dataclass_fields__}
         value = cls(config or ValueConfig(**eyes))
         value.to(policy.proprio_mean.device)
+        if of.latent is not None and config is None:
+            there = {name: each for name, each in policy.state_dict().items() if name in eyes_of(value)}
+            value.load_state_dict(value.state_dict() | there)
+            return value
         if shapes(value.convolutions) == shapes(policy.convolutions):
             value.convolutions.load_state_dict(policy.convolutions.state_dict())
-        if of.latent is not None and shapes(value.head) == shapes(policy.head):
-            value.head.load_state_dict(policy.head.state_dict())
         value.proprio_mean.copy_(policy.proprio_mean)
         value.proprio_std.copy_(policy.proprio_std)
         return value
@@ -70,6 +72,11 @@ class ValueNetwork(Sighted, tags=["robotics", "value"]):
         """The return (B,) from what `observe` makes of an observation."""
         worth: Tensor = self.decision(seen)
         return worth[:, 0]
+
+
+def eyes_of(network: Sighted) -> list[str]:
+    """The names of what a network sees with."""
+    return [name for name in network.state_dict() if not name.startswith("decision.")]
 
 
 def shapes(module: nn.Module) -> dict[str, torch.Size]:

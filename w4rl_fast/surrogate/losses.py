@@ -26,7 +26,6 @@ def eyes_loss(
     foreseen = ahead(torch.cat([latent, actions], dim=1))
     return (
         near(reads.scene(latent), scene[:, 0])
-        + near(reads.proprio(latent), body[:, 0])
         + near(reads.reward(latent)[:, 0], reward)
         + 0.1 * F.smooth_l1_loss(foreseen, changes)
     )

@@ -34,7 +34,7 @@ class Surrogate(HubModel, tags=["robotics", "world-model"]):
     def __init__(self, config: SurrogateConfig) -> None:
         super().__init__()
         self.config = config
-        self.eyes = Observer(config, config.latent)
+        self.eyes = Observer(config, config.size, felt=True)
         self.reads = Readouts(config)
         self.dynamics = Dynamics(config)
 
@@ -61,7 +61,7 @@ class Surrogate(HubModel, tags=["robotics", "world-model"]):
         made = GaussianPolicy(
             PolicyConfig(
                 image_size=of.image_size, action_dim=of.action_dim, proprio_dim=of.proprio_dim, history=of.history,
-                widths=of.widths, points=of.points, hidden=of.hidden, latent=of.latent, latent_hidden=hidden,
+                widths=of.widths, points=of.points, hidden=of.hidden, latent=of.size, latent_hidden=hidden,
             )
         )  # fmt: skip
         made.load_state_dict(made.state_dict() | self.eyes.state_dict())
@@ -71,14 +71,28 @@ class Surrogate(HubModel, tags=["robotics", "world-model"]):
 
 
 class Readouts(nn.Module):
-    """What a latent says of the scene, of the robot and of the reward."""
+    """What a latent says of the scene and of the reward."""
 
     def __init__(self, config: SurrogateConfig) -> None:
         super().__init__()
-        d, k = config.latent, config.landmark_dim
-        self.scene: nn.Module = nn.Linear(d, k) if k else layers(d, 128, 3 * config.coarse**2)
-        self.proprio = nn.Linear(d, config.proprio_dim)
+        d, k = config.size, config.landmark_dim
+        self.scene: nn.Module = First(k) if k else layers(d, 128, 3 * config.coarse**2)
         self.reward = layers(d, 128, 1)
+
+
+class First(nn.Module):
+    """The first `count` numbers of a latent, on the scale that they have in the world."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(count))
+        self.register_buffer("std", torch.ones(count))
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return latent[..., : len(self.mean)] * self.std + self.mean
 
 
 class Dynamics(nn.Module):
@@ -93,9 +107,9 @@ class Dynamics(nn.Module):
         if config.actions == "two-hot":
             acted = 4 * config.action_dim
             self.table = nn.Parameter(0.1 * torch.randn(config.action_dim, config.bins, acted))
-        self.cell = nn.GRUCell(config.latent + acted, config.cell)
-        self.body = layers(config.cell + config.latent + acted, config.body, 2 * config.latent)
-        self.register_buffer("step_std", torch.ones(config.latent))
+        self.cell = nn.GRUCell(config.size + acted, config.cell)
+        self.body = layers(config.cell + config.size + acted, config.body, 2 * config.size)
+        self.register_buffer("step_std", torch.ones(config.size))
 
     def forward(self, latent: Tensor, action: Tensor, cell: Tensor) -> Predicted:
         config = self.config

@@ -29,7 +29,7 @@ class RealTracks:
         chosen, present = windows.places()
         arrays = open_arrays(windows.store, windows.config)
         self.actions = torch.from_numpy(arrays["actions"].array[windows.starts[chosen] + present])
-        self.latents = torch.empty(len(chosen), surrogate.config.latent)
+        self.latents = torch.empty(len(chosen), surrogate.config.size)
         with Progress("encode", total=len(chosen), unit="frames") as bar:
             for first in range(0, len(chosen), CHUNK):
                 part = slice(first, first + CHUNK)

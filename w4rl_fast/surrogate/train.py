@@ -15,7 +15,7 @@ from w4rl_fast.fit import Fit, FitConfig, generator_at
 from w4rl_fast.hub import write_model
 from w4rl_fast.surrogate.config import SurrogateConfig
 from w4rl_fast.surrogate.losses import dynamics_loss, eyes_loss
-from w4rl_fast.surrogate.model import Surrogate, layers
+from w4rl_fast.surrogate.model import First, Surrogate, layers
 from w4rl_fast.surrogate.reward import Paid, moment_of
 from w4rl_fast.surrogate.tracks import RealTracks
 
@@ -58,11 +58,13 @@ def train_eyes(surrogate: Surrogate, store: Episodes, config: TrainSurrogateConf
     sample = windows.batch(0, SAMPLE)
     seen = scene_of(sample, config.surrogate)
     of = config.surrogate
-    ahead = layers(of.latent + of.action_dim, 128, seen.shape[-1] + of.proprio_dim)
+    ahead = layers(of.size + of.action_dim, 128, seen.shape[-1] + of.proprio_dim)
     learning = nn.ModuleDict({"eyes": surrogate.eyes, "reads": surrogate.reads, "ahead": ahead})
     body = sample.proprio.flatten(0, 1)
     surrogate.eyes.proprio_mean.copy_(body.mean(0))
     surrogate.eyes.proprio_std.copy_(body.std(0).clamp_min(1e-3))
+    if of.history > 1:
+        surrogate.eyes.change_std.copy_(sample.proprio.diff(dim=1).flatten(0, 1).std(0).clamp_min(1e-4))
     fit = Fit(learning, config.eyes, folder, stage="eyes")
     history = config.surrogate.history
     scaling = [Scale.of(seen.flatten(0, 1)), Scale.of(paid(moment_of(sample, history - 1))[:, None])]
@@ -97,19 +99,25 @@ class Scale:
 
 @torch.no_grad()
 def settle(surrogate: Surrogate, sample: Batch, scaling: list[Scale]) -> None:
-    """Put the scale of the latent into the last layer of the eyes, and those of scene and reward into the readouts."""
-    history, reads = surrogate.config.history, surrogate.reads
-    latent = surrogate.encode(sample.frames[:, :history], sample.proprio[:, :history])
-    mean, std = latent.mean(0), latent.std(0).clamp_min(1e-3)
+    """Put the scale of what is seen into the last layer of the eyes, and those of scene and reward into the readouts;
+    landmarks and what is felt are on a scale already.
+    """
+    of, reads, free = surrogate.config, surrogate.reads, slice(surrogate.config.landmark_dim, surrogate.config.latent)
+    latent = surrogate.encode(sample.frames[:, : of.history], sample.proprio[:, : of.history])
+    mean, std = torch.zeros(of.size), torch.ones(of.size)
+    mean[free], std[free] = latent[:, free].mean(0), latent[:, free].std(0).clamp_min(1e-3)
     last = last_of(surrogate.eyes.head)
-    last.weight.div_(std[:, None])
-    last.bias.sub_(mean).div_(std)
-    for first in (first_of(reads.scene), reads.proprio, first_of(reads.reward)):
-        first.bias.add_(first.weight @ mean)
-        first.weight.mul_(std)
-    for said, scale in ((last_of(reads.scene), scaling[0]), (last_of(reads.reward), scaling[1])):
-        said.weight.mul_(scale.std)
-        said.bias.mul_(scale.std).add_(scale.mean)
+    last.weight.div_(std[: of.latent, None])
+    last.bias.sub_(mean[: of.latent]).div_(std[: of.latent])
+    for read, scale in ((reads.scene, scaling[0]), (reads.reward, scaling[1])):
+        if isinstance(read, First):
+            read.mean.copy_(scale.mean)
+            read.std.copy_(scale.std.expand_as(read.std))
+            continue
+        first_of(read).bias.add_(first_of(read).weight @ mean)
+        first_of(read).weight.mul_(std)
+        last_of(read).weight.mul_(scale.std)
+        last_of(read).bias.mul_(scale.std).add_(scale.mean)
 
 
 def first_of(module: nn.Module) -> nn.Linear:
@@ -126,6 +134,12 @@ def last_of(module: nn.Module) -> nn.Linear:
 
 def train_dynamics(surrogate: Surrogate, store: Episodes, config: TrainSurrogateConfig, folder: Path) -> None:
     tracks = tracks_of(surrogate, store, config)
+    if int(tracks.lengths.max()) <= config.horizon:
+        raise UserError(
+            f"horizon {config.horizon}",
+            rule=f"the longest episode to learn from has {int(tracks.lengths.max())} observations",
+            remedy=f"Use --set horizon={max(1, int(tracks.lengths.max()) - 1)} or less",
+        )
     sample = tracks.sample(SAMPLE, 1, generator_at(config.dynamics.seed, -1 % 2**31))
     surrogate.dynamics.step_std.copy_(sample.latents.diff(dim=1).flatten(0, 1).std(0).clamp_min(1e-3))
     fit = Fit(surrogate.dynamics, config.dynamics, folder, stage="dynamics")
@@ -187,8 +201,9 @@ def require_fit(store: Episodes, config: TrainSurrogateConfig) -> None:
 def default_config(store: Episodes) -> TrainSurrogateConfig:
     """Sizes of a store; a surrogate takes minutes on two cores."""
     schema = store.schema
+    seen = schema.landmark_dim + 4 if schema.landmark_dim else 16
     sizes = SurrogateConfig(
         image_size=schema.image_size, action_dim=schema.action_dim, proprio_dim=schema.proprio_dim,
-        landmark_dim=schema.landmark_dim,
+        landmark_dim=schema.landmark_dim, latent=seen,
     )  # fmt: skip
     return TrainSurrogateConfig(surrogate=sizes)
