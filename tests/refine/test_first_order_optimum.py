@@ -45,7 +45,7 @@ def test_of_one_step_it_finds_the_closed_form(tmp_path, roll) -> None:
     worlds = Written(linear, begin(), count=64, acts=1, lasts=1, noise=0.02, drawn=True)
     one = FirstOrder(acting(surrogate, hidden=32)[0], surrogate, worlds,
                      dataclasses.replace(CONFIG, roll=roll), tmp_path)  # fmt: skip
-    for _ in range(100):
+    for _ in range(60):
         one.iterate()
     expected = -torch.linalg.solve(PUSH.T @ WORTH @ PUSH, PUSH.T @ WORTH @ MIX)
     torch.testing.assert_close(gain_of(one.policy, begin()), expected, rtol=0, atol=0.05)
@@ -62,7 +62,7 @@ def test_of_two_steps_it_finds_what_is_best_for_both(tmp_path) -> None:
     worlds = Written(flow, begin(), count=64, lasts=2, drawn=True)
     config = dataclasses.replace(CONFIG, steps=2, horizon=2, excess=0.0)
     one = FirstOrder(acting(surrogate, hidden=32)[0], surrogate, worlds, config, tmp_path)
-    for _ in range(100):
+    for _ in range(60):
         figures = one.iterate()
     expected = -torch.linalg.solve(both, MIX)
     torch.testing.assert_close(gain_of(one.policy, begin()), expected, rtol=0, atol=0.05)
@@ -86,6 +86,7 @@ def riccati():
     return gain
 
 
+@pytest.mark.slow
 def test_for_ever_it_finds_the_controller_of_the_riccati_equation(tmp_path) -> None:
     """Segments are short: what comes after them is the critic's word, without which the answer is another one."""
     surrogate = knowing(costly, lambda state: -(state[:, 0].square() + COST * state[:, 1].square()), acts=1)
