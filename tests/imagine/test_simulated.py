@@ -8,10 +8,10 @@ import torch
 
 pytest.importorskip("pymunk")
 
-from w4rl_fast.data.record import episode_seed
+from w4rl_fast.data.record import JUDGING_SEED, TUNING_SEED
 from w4rl_fast.errors import UserError
 from w4rl_fast.imagine import ImaginationConfig, Rollouts
-from w4rl_fast.imagine.simulated import OPEN_SEEDS, Simulated
+from w4rl_fast.imagine.simulated import Simulated
 from w4rl_fast.policy import GaussianPolicy, PolicyConfig
 from w4rl_fast.tasks.catalogue import default_config, make_task
 from w4rl_fast.tasks.protocol import Observation
@@ -151,8 +151,8 @@ def test_no_seed_that_policies_are_judged_on_is_ever_shown(said, first) -> None:
         worlds.step(torch.zeros(64, 2))
     worlds.reset(first, episodes=torch.arange(64) * 1_000_003)
     assert len(set(said.seeds)) > 21 * 60, "and hardly any twice"
-    assert all(0 <= seed < 2**30 for seed in said.seeds)
-    assert OPEN_SEEDS == 2**30 > episode_seed(255, "expert", 5)
+    assert all(0 <= seed < TUNING_SEED < JUDGING_SEED for seed in said.seeds)
+    assert JUDGING_SEED == 2**30
 
 
 def test_a_judge_gets_the_seeds_it_asks_for(said) -> None:

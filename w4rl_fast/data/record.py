@@ -11,6 +11,11 @@ from w4rl_fast.errors import UserError
 from w4rl_fast.tasks.protocol import Observation, Task, Vector
 
 SOURCE_BITS, NUMBER_BITS, SEED_LIMIT = 3, 17, 1 << 10
+JUDGING_SEED = SEED_LIMIT << (SOURCE_BITS + NUMBER_BITS)
+"""Seeds from here on, 2^30, are for judging; nothing that learns ever meets them."""
+TUNING_SEEDS = 1 << NUMBER_BITS
+TUNING_SEED = JUDGING_SEED - TUNING_SEEDS
+"""The last seeds before those: they would be an eighth source's, and are there to choose settings on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +33,7 @@ class Job:
 
 
 def episode_seed(seed: int, source: str, number: int) -> int:
-    """The seed of one recorded episode, below 2^30: no two sources or numbers share one.
+    """The seed of one recorded episode, below `TUNING_SEED`: no two sources or numbers share one.
 
     Seeds from 2^30 on are kept for evaluation, so that no policy is ever judged on an episode it has learnt from.
     """

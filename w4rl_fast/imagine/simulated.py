@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from w4rl_fast.data.record import TUNING_SEED
 from w4rl_fast.errors import UserError
 from w4rl_fast.imagine.starts import START_STREAM, Starts
 from w4rl_fast.imagine.worlds import ImaginationConfig, Worlds
@@ -21,8 +22,6 @@ from w4rl_kernels.noise import random_bits
 
 SURE = 20.0
 """The logit of what a simulator says itself."""
-OPEN_SEEDS = 1 << 30
-"""Seeds below this one are there to learn from; see `data.record.episode_seed`."""
 
 
 class TaskSizes(NamedTuple):
@@ -37,8 +36,8 @@ class TaskSizes(NamedTuple):
 class Simulated(Worlds):
     """B real simulators in this process, which step one after another: what counts here is truth and not speed.
 
-    An episode's seed is drawn from its world's seed and its number, and is never one that policies are judged on. With
-    `first_seed` it is that number plus the world's seed instead: what a judge asks for.
+    An episode's seed is drawn from its world's seed and its number, and is never one that policies are tuned or judged
+    on. With `first_seed` it is that number plus the world's seed instead: what a judge asks for.
     """
 
     def __init__(
@@ -110,4 +109,4 @@ class Simulated(Worlds):
         if self.first_seed is not None:
             return self.seeds + self.first_seed
         words = random_bits(self.seeds, self.episodes, torch.zeros_like(self.seeds), 1, stream=START_STREAM)[:, 0]
-        return words % OPEN_SEEDS
+        return words % TUNING_SEED

@@ -3,6 +3,7 @@
 Shapes: B worlds, A action and P proprioception dimensions, S x S pixels.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -80,7 +81,7 @@ class Sizes(Protocol):
         ...
 
 
-class Worlds:
+class Worlds(ABC):
     """B worlds on the device of their starts. World i is a function of its seed and its actions alone.
 
     An episode has a number, counted from the last `reset` of its world; start and noise come from (seed, episode) and
@@ -154,9 +155,9 @@ class Worlds:
         self.past.act(self.acting)
         return self.lead_on(self._lead)
 
+    @abstractmethod
     def _lead(self, part: slice) -> tuple[Tensor, Tensor, Tensor]:
         """What the worlds of a slice come to: frames in [-1, 1], proprioception and the logit of success."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def lead_on(self, run: Callable[[slice], tuple[Tensor, Tensor, Tensor]]) -> Outcome:

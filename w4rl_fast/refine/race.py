@@ -11,12 +11,13 @@ from typing import Any, Literal
 import torch
 
 from w4rl_fast.config import load_config, to_json_dict
+from w4rl_fast.data.record import JUDGING_SEED, TUNING_SEED
 from w4rl_fast.data.store import Store
 from w4rl_fast.errors import UserError, near
 from w4rl_fast.files import publish, read_json
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.imagine.rollout import Rollouts
-from w4rl_fast.imagine.simulated import OPEN_SEEDS, Simulated
+from w4rl_fast.imagine.simulated import Simulated
 from w4rl_fast.imagine.worlds import ImaginationConfig, Worlds
 from w4rl_fast.policy import GaussianPolicy
 from w4rl_fast.progress import Progress
@@ -27,7 +28,7 @@ from w4rl_fast.refine.refinement import Refinement
 from w4rl_fast.surrogate.examine import load_surrogate
 from w4rl_fast.surrogate.tracks import RealTracks
 from w4rl_fast.surrogate.train import TRAIN, TrainSurrogateConfig, tracks_of
-from w4rl_fast.truth.returns import TUNING_SEED, Returns
+from w4rl_fast.truth.returns import Returns
 
 WAYS: dict[str, dict[str, Any]] = {
     "fog": {},
@@ -100,7 +101,7 @@ class Race:
         self.surrogate = load_surrogate(run.path)
         self.steps = config.steps or steps_of(run, config)
         self.judge = Returns(
-            run.task, episodes=config.episodes, first_seed=TUNING_SEED if config.tuning else OPEN_SEEDS
+            run.task, episodes=config.episodes, first_seed=TUNING_SEED if config.tuning else JUDGING_SEED
         )
         self._tracks: RealTracks | None = None
         folder.mkdir(parents=True, exist_ok=True)

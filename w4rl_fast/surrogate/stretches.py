@@ -12,7 +12,7 @@ from torch import Tensor
 
 from w4rl_fast.data.actors import Disturbed
 from w4rl_fast.data.episode import Episode
-from w4rl_fast.data.record import Job, record_episode
+from w4rl_fast.data.record import TUNING_SEED, TUNING_SEEDS, Job, record_episode
 from w4rl_fast.data.windows import Batch, Windows
 from w4rl_fast.errors import UserError
 from w4rl_fast.policy.actor import PolicyActor
@@ -20,7 +20,6 @@ from w4rl_fast.policy.gaussian import GaussianPolicy
 from w4rl_fast.surrogate.reward import Moment, Paid
 from w4rl_fast.tasks import TaskConfig, make_task
 from w4rl_fast.tasks.protocol import Observation
-from w4rl_fast.truth.returns import TUNING_SEED
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ def played(task: TaskConfig, policy: GaussianPolicy, count: int, steps: int, see
     simulator, actor = make_task(task), Disturbed(PolicyActor(policy), noise, 0.0)
     rng, episodes = np.random.default_rng(seed), []
     for number in range(count):
-        job = Job(task=task.name, source="policy", seed=TUNING_SEED + (seed << 12) + number)
+        job = Job(task=task.name, source="policy", seed=TUNING_SEED + ((seed << 12) + number) % TUNING_SEEDS)
         episodes.append(record_episode(simulator, actor, job))
     simulator.close()
     return Stretches(episodes, [int(rng.integers(0, task.horizon + 1 - steps)) for _ in episodes], steps)

@@ -5,16 +5,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from w4rl_fast.data.record import JUDGING_SEED, TUNING_SEED
 from w4rl_fast.errors import UserError
 from w4rl_fast.imagine.rollout import Sight
-from w4rl_fast.imagine.simulated import OPEN_SEEDS, Simulated
+from w4rl_fast.imagine.simulated import Simulated
 from w4rl_fast.imagine.worlds import ImaginationConfig
 from w4rl_fast.policy.gaussian import GaussianPolicy
 from w4rl_fast.tasks import TaskConfig
 from w4rl_fast.tasks.reward import closeness_of
 
-TUNING_SEED = 1 << 29
-"""Seeds from here up to the evaluation seeds are for choosing settings: neither recorded nor judged on."""
 AT_ONCE = 128
 
 
@@ -29,11 +28,11 @@ class Earned(NamedTuple):
 class Returns:
     """The task's simulators on `episodes` fixed seeds, kept between policies."""
 
-    def __init__(self, task: TaskConfig, *, episodes: int, first_seed: int = OPEN_SEEDS, history: int = 4) -> None:
+    def __init__(self, task: TaskConfig, *, episodes: int, first_seed: int = JUDGING_SEED, history: int = 4) -> None:
         if first_seed < TUNING_SEED:
             raise UserError(
                 f"seed {first_seed}",
-                rule=f"policies are judged on seeds from {OPEN_SEEDS} on, and tuned on those from {TUNING_SEED} on",
+                rule=f"policies are judged on seeds from {JUDGING_SEED} on, and tuned on those from {TUNING_SEED} on",
                 remedy="Use one of these",
             )
         self.task, self.near, self.worlds = task, closeness_of(task), []

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from w4rl_fast.data.actors import ActorFactory
 from w4rl_fast.data.episode import Episode
 from w4rl_fast.data.pool import in_processes
-from w4rl_fast.data.record import Job, record_episode
+from w4rl_fast.data.record import JUDGING_SEED, Job, record_episode
 from w4rl_fast.errors import UserError
 from w4rl_fast.progress import Progress
 from w4rl_fast.tasks import TaskConfig, make_task
 from w4rl_fast.truth.intervals import Share, wilson
 
-FIRST_SEED = 1 << 30
+FIRST_SEED = JUDGING_SEED
 """Recorded episodes have seeds below this one; see `record.episode_seed`."""
 
 
