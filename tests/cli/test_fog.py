@@ -105,5 +105,5 @@ def test_a_race_draws_what_is_missing_and_writes_its_page(run, tmp_path, forward
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     assert again["scores"]["fog"]["final"] == said["scores"]["fog"]["final"], "a seed says the same again"
     assert "Ways to refine" in (tmp_path / "race.html").read_text()
-    assert "it was drawn with other settings" in refused(*race, "--set", "fog.gamma=0.5")
+    assert "it was drawn with other settings or weights" in refused(*race, "--set", "fog.gamma=0.5")
     assert "Did you mean" in refused("bench", "refine", run, "--methods", "fogg")

@@ -53,14 +53,10 @@ def refine_fog(
     require_same(folder / SETTINGS, config)
     require_horizon(run, config.fog)
     require_agreement(run, config, store, force=force)
-    folder.mkdir(exist_ok=True)
-    save_config(folder / SETTINGS, config)
     start = fresh(surrogate, config.fog) if scratch else run.policy
     engine = engine_before(folder)
     common: dict[str, Any] = {"store": store, "slice_size": config.slice_size, "ends": False, "engine": engine}
     worlds = run.imagination(num_worlds=config.fog.worlds, horizon=config.fog.steps, rows="any", **common)
-    if not (folder / CHECKPOINT).exists():
-        publish(folder / ENGINE, json.dumps({"engine": worlds.engine}).encode())
     held_out = run.imagination(
         num_worlds=config.judged, horizon=config.fog.steps, rows="any", side="held-out", autoreset=False, **common
     )
@@ -69,6 +65,9 @@ def refine_fog(
     fog = FirstOrder(
         start, surrogate, worlds, config.fog, folder, tracks=tracks, origin=f"{digest(run.world)} {worlds.engine}"
     )
+    save_config(folder / SETTINGS, config)  # not before every part has been found to fit
+    if not (folder / CHECKPOINT).exists():
+        publish(folder / ENGINE, json.dumps({"engine": worlds.engine}).encode())
     return refine(fog, lambda policy: imagined_return(policy, surrogate, held_out))
 
 

@@ -21,6 +21,7 @@ from w4rl_fast.imagine.simulated import Simulated
 from w4rl_fast.imagine.worlds import ImaginationConfig, Worlds
 from w4rl_fast.policy import GaussianPolicy
 from w4rl_fast.progress import Progress
+from w4rl_fast.refine.checkpoint import digest
 from w4rl_fast.refine.config import FoGConfig, PPOConfig
 from w4rl_fast.refine.first_order import FirstOrder
 from w4rl_fast.refine.ppo import PPO
@@ -125,7 +126,9 @@ class Race:
             there = read_json(path)
             if there["identity"] != identity:
                 raise UserError(
-                    f"curve {path}", rule="it was drawn with other settings", remedy="Give those, or delete the folder"
+                    f"curve {path}",
+                    rule="it was drawn with other settings or weights",
+                    remedy="Give those, or delete the folder",
                 )
             return Curve(**there["curve"])
         drawn = self.draw(method, seed)
@@ -136,12 +139,16 @@ class Race:
         """What a curve depends on besides its seed."""
         whole = to_json_dict(self.config)
         names = ("frames", "points", "episodes", "forward", "start", "tuning", "ppo" if method == "ppo" else "fog")
-        return {name: whole[name] for name in names} | {"steps": self.steps}
+        world = digest(self.run.world) if self.config.forward == "world" else ""
+        start = digest(self.run.policy) if self.config.start == "clone" else ""
+        weights = f"{digest(self.surrogate)} {world} {start}"
+        return {name: whole[name] for name in names} | {"steps": self.steps, "weights": weights}
 
     def draw(self, method: str, seed: int) -> Curve:
         refinement = self.refinement(method, seed)
         per = self.frames_of(method)
-        marks = [round(self.config.frames * n / self.config.points / per) for n in range(1, self.config.points + 1)]
+        last = iterations_of(self.config, per)
+        marks = sorted({max(1, round(last * n / self.config.points)) for n in range(1, self.config.points + 1)})
         curve = Curve(method=method, seed=seed, frames=[], seconds=[], returns=[], scores=[], succeeded=[], last={})
         self.mark(curve, refinement, 0, 0.0)
         spent, figures = 0.0, dict[str, float]()
@@ -168,7 +175,7 @@ class Race:
 
     def refinement(self, method: str, seed: int) -> Refinement:
         config, surrogate = self.config, self.surrogate
-        iterations = max(1, round(config.frames / self.frames_of(method)))
+        iterations = iterations_of(config, self.frames_of(method))
         start, scratch = self.start(seed), self.folder / "scratch" / f"{method}-{seed}"
         if method == "ppo":
             ppo = dataclasses.replace(config.ppo, steps=self.steps, iterations=iterations, seed=seed)
@@ -199,6 +206,11 @@ class Race:
             trained = load_config(self.run.path / "surrogate" / TRAIN, TrainSurrogateConfig)
             self._tracks = tracks_of(self.surrogate, Store(self.run.open_store(self.store).path), trained)
         return self._tracks
+
+
+def iterations_of(config: RaceConfig, per: int) -> int:
+    """How often `per` frames are imagined: about as many as asked for, and once at least."""
+    return max(1, round(config.frames / per))
 
 
 def steps_of(run: LoadedRun, config: RaceConfig) -> int:

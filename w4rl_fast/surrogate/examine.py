@@ -32,6 +32,7 @@ from w4rl_fast.surrogate.model import Surrogate
 from w4rl_fast.surrogate.reward import Paid, paid_by
 from w4rl_fast.surrogate.stretches import Simulator, Stretches, played, recorded
 from w4rl_fast.surrogate.train import TRAIN, TrainSurrogateConfig
+from w4rl_fast.world.model import WorldModel
 
 AGREEMENT = "agreement.json"
 DECOUPLED, ALL = "decoupled", "all"
@@ -49,9 +50,10 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Examined:
-    """All parts, and which weights they are of."""
+    """All parts, of which weights, those of the world included, and whether the simulator was asked too."""
 
     weights: str
+    simulator: bool
     config: AgreementConfig
     parts: tuple[Part, ...]
 
@@ -85,7 +87,7 @@ def examine(
         own = played(run.task, policy, config.cases, config.steps, config.seed, config.noise)
         states = {"as trained": surrogate, "refreshed": Surrogate.from_pretrained(refined / "surrogate")}
         parts += examine_on("the policy's", own, states, run, config, paid, simulator=simulator)
-    found = Examined(weights=weights_of(folder), config=config, parts=tuple(parts))
+    found = Examined(weights=weights_of(run.path), simulator=simulator, config=config, parts=tuple(parts))
     publish(folder / AGREEMENT, json.dumps(to_json_dict(found), indent=1).encode())
     return found
 
@@ -132,9 +134,10 @@ def load_surrogate(run: Path) -> Surrogate:
     return Surrogate.from_pretrained(folder)
 
 
-def weights_of(folder: Path) -> str:
-    """A short name of the surrogate's weights."""
-    return hashlib.sha256((folder / Surrogate.weights_file).read_bytes()).hexdigest()[:12]
+def weights_of(run: Path) -> str:
+    """A short name of the weights of a run's surrogate and world."""
+    files = (run / "surrogate" / Surrogate.weights_file, run / "world" / WorldModel.weights_file)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def standing(run: LoadedRun, config: AgreementConfig, store: Path | None = None) -> Examined:
@@ -142,6 +145,6 @@ def standing(run: LoadedRun, config: AgreementConfig, store: Path | None = None)
     path = run.path / "surrogate" / AGREEMENT
     if path.exists():
         there = from_json_dict(Examined, read_json(path))
-        if there.weights == weights_of(path.parent) and there.config == config:
+        if there.weights == weights_of(run.path) and there.config == config and there.simulator:
             return there
     return examine(run, config, store=store)
