@@ -1,11 +1,15 @@
 """First-order refinement by its commands, from play to a race, in a run small enough to wait for."""
 
 import json
+import shutil
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from w4rl_fast.cli import main
+from w4rl_fast.hub import write_model
+from w4rl_fast.surrogate.model import Surrogate
 
 pytest.importorskip("pymunk")
 PUSH = ("--size", 16, "--set", "horizon=12", "--set", "push_t.control=relative", "--set", "push_t.spread=40")
@@ -107,3 +111,30 @@ def test_a_race_draws_what_is_missing_and_writes_its_page(run, tmp_path, forward
     assert "Ways to refine" in (tmp_path / "race.html").read_text()
     assert "it was drawn with other settings or weights" in refused(*race, "--set", "fog.gamma=0.5")
     assert "Did you mean" in refused("bench", "refine", run, "--methods", "fogg")
+
+
+def test_curves_of_another_surrogate_are_not_taken_for_this_ones(run, tmp_path) -> None:
+    other = shutil.copytree(run, tmp_path / "run")
+    (other / "data.json").write_bytes(json.dumps({"store": str(run.parent / "store")}).encode())
+    small = ("--set", "fog.worlds=4", "--set", "steps=8", "--set", "points=1", "--set", "episodes=1", "--set",
+             "fog.horizon=4", "--set", "fog.refreshes=0", "--threads", 1, "--out", tmp_path / "race")  # fmt: skip
+    race = (
+        "bench",
+        "refine",
+        other,
+        "--methods",
+        "fog",
+        "--seeds",
+        1,
+        "--frames",
+        32,
+        "--forward",
+        "simulator",
+        *small,
+    )
+    call(*race)
+    surrogate = Surrogate.from_pretrained(other / "surrogate")
+    with torch.no_grad():
+        surrogate.dynamics.body[-1].bias.add_(0.1)
+    write_model(other / "surrogate", surrogate)
+    assert "other settings or weights" in refused(*race)
