@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from w4rl_fast.config import save_config
+from w4rl_fast.data.fitness import NAMES, require_sizes
 from w4rl_fast.data.store import Episodes
 from w4rl_fast.data.windows import Batch, Split, WindowConfig, Windows
 from w4rl_fast.errors import UserError
@@ -176,26 +177,8 @@ def scene_of(batch: Batch, config: SurrogateConfig) -> Tensor:
 
 def require_fit(store: Episodes, config: TrainSurrogateConfig) -> None:
     """Refuse a store that this surrogate cannot learn from."""
-    schema, of = store.schema, config.surrogate
-    for name, there, wanted in (
-        ("image size", schema.image_size, of.image_size),
-        ("action dimensions", schema.action_dim, of.action_dim),
-        ("proprioception dimensions", schema.proprio_dim, of.proprio_dim),
-        ("landmark dimensions", schema.landmark_dim, of.landmark_dim),
-    ):
-        if there != wanted:
-            raise UserError(
-                f"store {store.path} with {name} {there}",
-                rule=f"this surrogate has {wanted}",
-                remedy="Train a surrogate of the store's own sizes, or collect again",
-            )
-    longest = max(store.lengths, default=0)
-    if longest <= config.horizon:
-        raise UserError(
-            f"horizon {config.horizon}",
-            rule=f"the longest episode of {store.path} has {longest} observations",
-            remedy=f"Use --set horizon={max(1, longest - 1)} or less",
-        )
+    sizes = {name: getattr(config.surrogate, name) for name in NAMES}
+    require_sizes(store, sizes, horizon=config.horizon, what="surrogate")
 
 
 def default_config(store: Episodes) -> TrainSurrogateConfig:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from w4rl_fast.config import save_config
+from w4rl_fast.data.fitness import require_sizes
 from w4rl_fast.data.store import Episodes
 from w4rl_fast.data.windows import WindowConfig, Windows
-from w4rl_fast.errors import UserError
 from w4rl_fast.fit import Fit, FitConfig, Loss, Preview, generator_at
 from w4rl_fast.progress import plan
 from w4rl_fast.world.checkpoint import save_world
@@ -139,25 +139,8 @@ def set_statistics(model: WorldModel, windows: Windows, *, keep_scale: bool = Fa
 
 def require_fit(store: Episodes, config: TrainWorldConfig) -> None:
     """Refuse a store that this world cannot learn from."""
-    schema, world = store.schema, config.world
-    for name, there, wanted in (
-        ("image size", schema.image_size, world.image_size),
-        ("action dimensions", schema.action_dim, world.action_dim),
-        ("proprioception dimensions", schema.proprio_dim, world.proprio_dim),
-    ):
-        if there != wanted:
-            raise UserError(
-                f"store {store.path} with {name} {there}",
-                rule=f"this world has {wanted}",
-                remedy="Train a world of the store's own sizes, or collect again",
-            )
-    longest = max(store.lengths, default=0)
-    if longest <= config.horizon:
-        raise UserError(
-            f"horizon {config.horizon}",
-            rule=f"the longest episode of {store.path} has {longest} observations",
-            remedy=f"Use --set horizon={max(1, longest - 1)} or less",
-        )
+    sizes = {name: getattr(config.world, name) for name in ("image_size", "action_dim", "proprio_dim")}
+    require_sizes(store, sizes, horizon=config.horizon, what="world")
 
 
 def tell_plan(model: WorldModel, config: TrainWorldConfig, folder: Path) -> None:
