@@ -27,7 +27,7 @@ from w4rl_fast.refine.checkpoint import CHECKPOINT, digest
 from w4rl_fast.refine.config import FoGConfig
 from w4rl_fast.refine.first_order import FirstOrder, Memory, follow
 from w4rl_fast.refine.objective import divergence
-from w4rl_fast.refine.segment import Segment
+from w4rl_fast.refine.segment import Place, Segment, live, worth
 from w4rl_fast.reward import RewardConfig, RewardModel, Rule
 from w4rl_fast.surrogate.model import Surrogate
 from w4rl_fast.surrogate.tracks import RealTracks
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
 
 CONFIG = FoGConfig(
     worlds=6, steps=6, horizon=3, iterations=6, minibatches=2, critic_windows=3, refreshes=2, refresh_imagined=8,
-    refresh_real=4, ring=10, score_every=2, target_kl=1e9,
+    refresh_real=4, ring=10, score_every=2, target_kl=1e9, passes=2,
 )  # fmt: skip
 ROLLS = ("decoupled", "coupled", "surrogate")
 
@@ -167,7 +167,7 @@ def test_a_learning_rate_of_zero_moves_nothing(start) -> None:
 
 
 def test_no_step_goes_further_than_it_may_from_the_policy_that_acted(start) -> None:
-    settings = {"steps": 3, "learning_rate": 0.1, "critic_windows": 1}
+    settings = {"steps": 3, "learning_rate": 0.1, "critic_windows": 1, "passes": 1}
     free, kept = start("free", **settings), start("kept", **settings, target_kl=1e-3)
     before, clone = weights(free.policy), copy.deepcopy(free.policy)
     for one in (free, kept):
@@ -182,6 +182,25 @@ def test_no_step_goes_further_than_it_may_from_the_policy_that_acted(start) -> N
     far, near = (torch.cat([(each - before[name]).flatten() for name, each in weights(one.policy).items()])
                  for one in (free, kept))  # fmt: skip
     torch.testing.assert_close(near, far * (near.norm() / far.norm()), rtol=1e-3, atol=1e-6)
+
+
+def test_passes_end_where_the_policy_has_gone_as_far_as_it_may(start) -> None:
+    settings = {"steps": 3, "learning_rate": 1e-2, "critic_windows": 1}
+    one = start("one", **settings, passes=1)
+    alone = one.iterate()
+    free = start("free", **settings, passes=7).iterate()
+    assert (alone["passes"], free["passes"]) == (1, 7)
+    assert free["kl"] > 4 * alone["kl"] > 0
+    bound = 2.5 * alone["kl"]
+    kept, clone = start("kept", **settings, passes=7, target_kl=bound), copy.deepcopy(one.clone)
+    figures = kept.iterate()
+    assert figures["passes"] < 7
+    assert figures["kl"] == pytest.approx(bound)
+    seen = kept.memory.newest
+    with torch.no_grad():
+        found = divergence(*kept.policy.decide(seen), *clone.decide(seen)).mean().item()
+    assert found == pytest.approx(bound, rel=0.3)
+    assert {each["reward"] for each in (alone, figures)} == {figures["reward"]}, "the world is lived in once"
 
 
 def test_only_the_critic_and_the_dynamics_learn_at_first(start) -> None:
@@ -205,6 +224,23 @@ def test_through_the_world_itself_the_values_are_the_same_and_the_slopes_are_oth
     assert figures[0]["gradient"] != figures[1]["gradient"]
     with pytest.raises(UserError, match="only what a network imagines has a gradient"):
         start("simulated", roll="straight-through")
+
+
+def test_a_segment_of_the_world_can_be_followed_again_after_the_world_has_gone_on(start) -> None:
+    """With ends in its middle: the same actions have the same slopes each time."""
+    one = start(roll="straight-through", world=dream()[2])
+    one.worlds.reset(0)
+    place, found = Place(one.eyes.look(), one.surrogate.first_cell(6)), []
+    chances = torch.randn(6, 6, 2, generator=torch.Generator().manual_seed(1))
+    segment, _ = live(one.policy, one.surrogate, one.eyes, place, chances, through=one.through)
+    assert segment.truncated[:-1].any()
+    for _ in range(2):
+        settings = {"gamma": 0.9, "entropy_coefficient": 0.0, "excess": 0.0, "through": one.through}
+        objective = worth(one.policy, one.surrogate, one.target, segment, roll="straight-through", **settings).objective
+        found.append(torch.autograd.grad(objective.sum(), list(one.actor.named.values())))
+        one.worlds.advance(torch.zeros(6, 2))
+    assert all(map(torch.equal, *found))
+    assert any(each.abs().max() > 1e-6 for each in found[0])
 
 
 def test_learning_rates_fall_linearly(start) -> None:
@@ -366,17 +402,17 @@ def test_the_surrogate_alone_neither_steps_the_world_nor_learns_from_itself(star
 
 def test_the_critic_learns_from_the_newest_segments() -> None:
     memory = Memory(dataclasses.replace(CONFIG, worlds=2, critic_windows=3), 9)
-    critic = acting(surrogate_of())[1]
+    critic, acted = acting(surrogate_of())[1], torch.zeros(3, 2, 2)
     for number in range(5):
         ends = torch.zeros(3, 2, dtype=torch.bool)
         full = torch.full((3, 2, 9), float(number))
-        memory.add(Segment(full, full + 0.5, torch.zeros(3, 2, 2), torch.zeros(3, 2), ends, ends))
+        memory.add(Segment(full, full + 0.5, acted, acted, torch.zeros(3, 2), ends, ends, torch.zeros(2, 8)))
     latents, returns, before = memory.lessons(critic, 0.9, 0.0)
     assert sorted(set(latents.flatten().tolist())) == [2, 3, 4]
     torch.testing.assert_close(returns, 0.9 * critic.judge(latents + 0.5))
     torch.testing.assert_close(before, critic.judge(latents))
     empty = Memory(dataclasses.replace(CONFIG, worlds=2, critic_windows=3), 9)
-    empty.add(Segment(full, full, torch.zeros(3, 2, 2), torch.zeros(3, 2), ends, ends))
+    empty.add(Segment(full, full, acted, acted, torch.zeros(3, 2), ends, ends, torch.zeros(2, 8)))
     assert len(empty.lessons(critic, 0.9, 0.5)[0]) == 6, "nothing that was never lived"
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.surrogate.toy import Written, acting, knowing, surrogate_of
-from w4rl_fast.refine.segment import Eyes, Place, live
+from w4rl_fast.refine.segment import Eyes, Place, Segment, live, worth
 
 pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
 
@@ -41,9 +41,15 @@ class Segments:
         self.begin = Place(self.eyes.look(), surrogate.first_cell(worlds.num_worlds))
 
     def live(self, chances, *, roll="decoupled", place=None, **settings):
+        """A segment, and what it was worth to the policy that lived it."""
+        alone = roll == "surrogate"
+        segment, now = live(self.policy, self.surrogate, self.eyes, place or self.begin, chances, alone=alone)
+        found = self.worth(segment, roll=roll, **settings)
+        return SimpleNamespace(segment=segment, place=now, **found._asdict())
+
+    def worth(self, segment, *, roll="decoupled", **settings):
         given = {"gamma": GAMMA, "entropy_coefficient": 0.0, "excess": 0.0, **settings}
-        place = place or self.begin
-        return live(self.policy, self.surrogate, self.critic, self.eyes, place, chances, roll=roll, **given)
+        return worth(self.policy, self.surrogate, self.critic, segment, roll=roll, **given)
 
     def gradient(self, objective):
         found = torch.autograd.grad(objective, self.weights, allow_unused=True)
@@ -259,10 +265,55 @@ def test_one_segment_is_two_halves(roll) -> None:
     whole = one.live(chances, roll=roll)
     first = one.live(chances[:2], roll=roll, place=begin_again(one))
     second = one.live(chances[2:], roll=roll, place=first.place)
-    halves = [torch.cat(each) for each in zip(first.segment, second.segment, strict=True)]
+    pairs = zip(first.segment, second.segment, strict=True)
+    halves = Segment(*(torch.cat(each) for each in pairs))._replace(cells=first.segment.cells)
     for name, each, other in zip(whole.segment._fields, whole.segment, halves, strict=True):
         assert torch.equal(each, other), name
     assert torch.equal(second.place.cell, whole.place.cell)
+    assert torch.equal(second.segment.cells, first.place.cell)
+
+
+def test_a_policy_that_has_moved_is_led_by_what_the_actions_that_were_taken_were_worth() -> None:
+    """The values stay those that came; the gradient is that of actions around those which were taken."""
+    one, chances = segments(wrong, won=0.75, horizon=3), chances_of(6)
+    lived = one.live(chances)
+    with torch.no_grad():
+        for weight in one.weights:
+            weight.mul_(1.3)
+    again = one.worth(lived.segment)
+    assert torch.equal(again.objective, lived.objective)
+    assert torch.equal(again.cosine, lived.cosine)
+    expected, state = torch.zeros(4), lived.segment.latents[0]
+    discount, going = torch.ones(4), torch.ones(4)
+    for t, chance in enumerate(chances):
+        mean, std = one.policy.decide(state)
+        chosen = mean + std * chance
+        action = lived.segment.actions[t] + (chosen - chosen.detach())
+        foreseen = wrong(state, action)
+        state = lived.segment.after[t] + (foreseen - foreseen.detach())
+        expected = expected + discount * near(state)
+        late, won = lived.segment.truncated[t], lived.segment.terminated[t]
+        discount, going = GAMMA * discount, (~(late | won)).float()
+        expected = expected + late * discount * one.critic.judge(state)
+        discount = torch.where(late | won, 1.0, discount)
+        if t < 5:
+            state = torch.where((late | won)[:, None], lived.segment.latents[t + 1], state)
+    expected = expected + going * discount * one.critic.judge(state)
+    torch.testing.assert_close(again.objective, expected)
+    found = one.gradient(again.objective.sum())
+    torch.testing.assert_close(found, one.gradient(expected.sum()), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("roll", ["coupled", "surrogate"])
+def test_in_a_roll_of_its_own_the_surrogate_foresees_what_the_policy_does_by_now(roll) -> None:
+    one, chances = segments(wrong), chances_of(5)
+    lived = one.live(chances, roll=roll)
+    with torch.no_grad():
+        for weight in one.weights:
+            weight.mul_(1.1)
+    again, expected = one.worth(lived.segment, roll=roll).objective, unrolled(one, chances, wrong)
+    torch.testing.assert_close(again, expected)
+    torch.testing.assert_close(one.gradient(again.sum()), one.gradient(expected.sum()), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("actions", ["raw", "two-hot"])
@@ -282,9 +333,9 @@ def test_the_gradient_through_a_real_surrogate_is_that_of_finite_differences(act
 
     def objective():
         settings = {"roll": "surrogate", "gamma": GAMMA, "entropy_coefficient": 0.1, "excess": 0.1}
-        lived = live(policy, surrogate, critic, eyes, place, chances, **settings)
-        assert lived.segment.actions.abs().max() < 1
-        return lived.objective.mean()
+        segment, _ = live(policy, surrogate, eyes, place, chances, alone=True)
+        assert segment.actions.abs().max() < 1
+        return worth(policy, surrogate, critic, segment, **settings).objective.mean()
 
     found = torch.autograd.grad(objective(), weight)[0]
     for number in range(len(weight)):

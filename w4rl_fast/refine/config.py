@@ -71,10 +71,10 @@ class FoGConfig:
     """First-order gradients: `iterations` of an imagined episode of `steps` in `worlds`, in segments of `horizon`.
 
     After each segment the policy follows the gradient of its return, of the rewards and of gamma^horizon times what the
-    critic says of its end. `roll` says where: at the values of the world, "decoupled"; at those of the surrogate's own
-    rollout from the same start, "coupled", while the world is imagined beside it for critic and refresh; in the
-    surrogate alone and no world, "surrogate"; or through the diffusion world itself, "straight-through". `excess`
-    weighs means beyond [-1, 1]. No step goes further than `target_kl` from the policy that acted.
+    critic says of its end, `passes` times, but no further than `target_kl` from the policy that acted. `roll` says
+    where: at the values of the world, "decoupled"; at those of the surrogate's own rollout from the same start,
+    "coupled", while the world is imagined beside it for critic and refresh; in the surrogate alone and no world,
+    "surrogate"; or through the diffusion world itself, "straight-through". `excess` weighs means beyond [-1, 1].
 
     The critic learns TD(lambda) targets in `critic_passes` of `minibatches` over the newest `critic_windows` segments,
     from a target network that follows it by `target_step`. The dynamics of the surrogate learn, `refreshes` times a
@@ -99,7 +99,8 @@ class FoGConfig:
     std: float = 0.3
     learn_std: bool = False
     excess: float = 0.1
-    target_kl: float = 0.02
+    passes: int = 6
+    target_kl: float = 0.1
     value_warm_up: int = 0
     critic_windows: int = 8
     critic_passes: int = 2
@@ -116,7 +117,17 @@ class FoGConfig:
     save_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        counts = ("worlds", "steps", "horizon", "iterations", "critic_windows", "minibatches", "score_every", "ring")
+        counts = (
+            "worlds",
+            "steps",
+            "horizon",
+            "iterations",
+            "critic_windows",
+            "minibatches",
+            "score_every",
+            "ring",
+            "passes",
+        )
         for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: at least 1")

@@ -20,7 +20,7 @@ from w4rl_fast.refine.learner import Learner
 from w4rl_fast.refine.objective import divergence
 from w4rl_fast.refine.refinement import Refinement, explorer
 from w4rl_fast.refine.returns import explained_variance, lambda_returns
-from w4rl_fast.refine.segment import Eyes, Lived, Place, Segment, live
+from w4rl_fast.refine.segment import Eyes, Place, Segment, live, worth
 from w4rl_fast.refine.through import Through
 from w4rl_fast.refine.value import ValueNetwork
 from w4rl_fast.surrogate.losses import dynamics_loss
@@ -86,34 +86,46 @@ class FirstOrder(Refinement):
         generator = generator_at(config.seed, self.iteration)
         figures: list[dict[str, float]] = []
         for number in range(self.segments):
-            lived, moved = self._improve(place, generator)
-            place = lived.place
-            self.memory.add(lived.segment)
-            judged = self._learn_worth(generator)
-            figures.append({**moved, **judged, **self._refresh(lived.segment, generator)})
+            segment, place = self._live(place, generator)
+            moved = self._improve(segment)
+            self.memory.add(segment)
+            figures.append({**moved, **self._learn_worth(generator), **self._refresh(segment, generator)})
             self._require_finite(**{f"{name}_{number}": value for name, value in figures[-1].items()})
         self.iteration += 1
         self.away = self._distance(self.memory.newest.to(self.worlds.device))
         shared = {name: fmean(each[name] for each in figures) for name in figures[0]}
         return shared | {"return": shared["reward"] * config.steps, "rate": self._rate()}
 
-    def _improve(self, place: Place, generator: torch.Generator) -> tuple[Lived, dict[str, float]]:
-        """Live one segment, and follow the gradient of what it was worth."""
-        config = self.config
-        shape = (config.horizon, config.worlds, self.surrogate.config.action_dim)
+    def _live(self, place: Place, generator: torch.Generator) -> tuple[Segment, Place]:
+        shape = (self.config.horizon, self.config.worlds, self.surrogate.config.action_dim)
         chances = torch.randn(shape, generator=generator).to(place.latent.device)
-        lived = live(
-            self.policy, self.surrogate, self.target, self.eyes, place, chances, roll=config.roll, gamma=config.gamma,
-            entropy_coefficient=config.entropy_coefficient, excess=config.excess, through=self.through,
-        )  # fmt: skip
-        loss = -lived.objective.mean() / config.horizon
-        gradients = torch.autograd.grad(loss, list(self.actor.named.values()))
-        norm = self.actor.adopt(gradients)
-        self._require_tame(norm)
-        kl = self._move(lived.segment.latents.flatten(0, 1)) if self.iteration >= config.value_warm_up else 0.0
-        return lived, {
-            "reward": float(lived.segment.rewards.mean()), "objective": float(-loss.detach()), "gradient": norm,
-            "cosine": float(lived.cosine.mean()), "std": float(self.policy.log_std.detach().exp().mean()), "kl": kl,
+        alone = self.config.roll == "surrogate"
+        return live(self.policy, self.surrogate, self.eyes, place, chances, alone=alone, through=self.through)
+
+    def _improve(self, segment: Segment) -> dict[str, float]:
+        """Follow the gradient of what a segment was worth, several times, but no further than the policy may go."""
+        config, latents = self.config, segment.latents.flatten(0, 1)
+        start, norms, cosine, objective, kl = self.actor.weights(), list[float](), 0.0, 0.0, 0.0
+        with torch.no_grad():
+            acted = [each.clone() for each in self.policy.decide(latents)]
+        learns = self.iteration >= config.value_warm_up
+        for number in range(config.passes if learns else 1):
+            found = worth(
+                self.policy, self.surrogate, self.target, segment, roll=config.roll, gamma=config.gamma,
+                entropy_coefficient=config.entropy_coefficient, excess=config.excess, through=self.through,
+            )  # fmt: skip
+            loss = -found.objective.mean() / config.horizon
+            norms.append(self.actor.adopt(torch.autograd.grad(loss, list(self.actor.named.values()))))
+            self._require_tame(norms[-1])
+            if number == 0:
+                cosine, objective = float(found.cosine.mean()), float(-loss.detach())
+            if learns:
+                kl = self._move(latents, acted, start)
+            if kl >= config.target_kl:
+                break
+        return {
+            "reward": float(segment.rewards.mean()), "objective": objective, "gradient": fmean(norms),
+            "cosine": cosine, "std": float(self.policy.log_std.detach().exp().mean()), "kl": kl, "passes": len(norms),
         }  # fmt: skip
 
     @torch.no_grad()
@@ -122,12 +134,12 @@ class FirstOrder(Refinement):
         return float(divergence(*self.policy.decide(latents), *self.clone.decide(latents)).mean())
 
     @torch.no_grad()
-    def _move(self, latents: Tensor) -> float:
-        """Take the step, but no further than about `target_kl` from the policy that acted; returns how far.
+    def _move(self, latents: Tensor, acted: list[Tensor], start: list[Tensor]) -> float:
+        """Take the step, but no further than about `target_kl` from the policy that acted, whose weights are `start`;
+        returns how far that is.
 
         The divergence grows with the square of the way, near its beginning.
         """
-        acted, start = self.policy.decide(latents), self.actor.weights()
         self.actor.step(self._rate())
         self._bound_std()
         kl = float(divergence(*self.policy.decide(latents), *acted).mean())

@@ -1,4 +1,4 @@
-"""One segment of imagined life with a gradient through it.
+"""One segment of imagined life, and afterwards a gradient through it.
 
 Shapes: H steps, B worlds, D latent, C cell, A action dimensions.
 """
@@ -25,31 +25,29 @@ class Place(NamedTuple):
     latent: Tensor
     cell: Tensor
 
-    def detach(self) -> "Place":
-        return Place(self.latent.detach(), self.cell.detach())
-
 
 class Segment(NamedTuple):
     """What happened, without gradients: latents (H, B, D) that were acted on and those that the actions led to, before
-    any reset; actions (H, B, A); rewards (H, B); terminated and truncated (H, B) bool.
+    any reset; actions (H, B, A) and the standard normal chances (H, B, A) in them; rewards (H, B); terminated and
+    truncated (H, B) bool; the cells (B, C) at the beginning.
     """
 
     latents: Tensor
     after: Tensor
     actions: Tensor
+    chances: Tensor
     rewards: Tensor
     terminated: Tensor
     truncated: Tensor
+    cells: Tensor
 
 
-class Lived(NamedTuple):
-    """A segment, the objective (B,) of every world with its gradient, where the worlds are now, and the cosine (H,)
-    between the change of the latent that was foreseen and the one that came.
+class Worth(NamedTuple):
+    """What a segment was worth in every world (B,), with its gradient, and the cosine (H,) between the change of the
+    latent that was foreseen and the one that came.
     """
 
-    segment: Segment
     objective: Tensor
-    place: Place
     cosine: Tensor
 
 
@@ -65,68 +63,81 @@ class Eyes:
         return self.surrogate.encode(*self.sight.look(self.worlds))
 
 
+@torch.no_grad()
 def live(
-    policy: GaussianPolicy, surrogate: Surrogate, critic: ValueNetwork, eyes: Eyes, place: Place, chances: Tensor, *,
-    roll: Roll, gamma: float, entropy_coefficient: float, excess: float, through: Through | None = None,
-) -> Lived:  # fmt: skip
-    """Act for a segment, by standard normal `chances` (H, B, A), from the present moments of the worlds.
-
-    The objective is the discounted sum of rewards, entropy bonus and the critic's word on where it ended; an episode
-    that ends inside the segment ends its sum, after truncation with the critic's word, and the next begins one anew.
+    policy: GaussianPolicy, surrogate: Surrogate, eyes: Eyes, place: Place, chances: Tensor, *, alone: bool = False,
+    through: Through | None = None,
+) -> tuple[Segment, Place]:  # fmt: skip
+    """Act for a segment, by standard normal `chances` (H, B, A), from the present moments of the worlds; `alone`, in
+    what the surrogate foresees and no world. Returns what happened, and where the worlds are now.
     """
-    worlds = eyes.worlds
     if through is not None:
         through.begin()
     rows: list[tuple[Tensor, ...]] = []
-    true, now = place.detach(), place.detach()
-    objective = torch.zeros_like(now.latent[:, 0])
-    discount, over = torch.ones_like(objective), torch.zeros_like(objective, dtype=torch.bool)
-    cosines = []
+    now, cells = place, place.cell
+    never = torch.zeros_like(place.latent[:, 0], dtype=torch.bool)
     for chance in chances:
         mean, std = policy.decide(now.latent)
-        action = bounded(mean + std * chance)
+        action = (mean + std * chance).clamp(-1, 1)
         foreseen = surrogate.step(now.latent, action, now.cell)
-        if roll == "surrogate":
-            ended = terminated = truncated = torch.zeros_like(over)
-            acted, before, came, after = action, now.latent, foreseen.mean, foreseen.mean
-            real_cell = foreseen.cell
-        else:
-            with torch.no_grad():
-                acted, real_cell = action, foreseen.cell
-                if roll == "coupled":
-                    other, deviation = policy.decide(true.latent)
-                    acted = bounded(other + deviation * chance)
-                    real_cell = surrogate.step(true.latent, acted, true.cell).cell
-                outcome = worlds.advance(acted)
-                came = eyes.look()
-            before, terminated, truncated = true.latent, outcome.terminated, outcome.truncated
-            ended = terminated | truncated
-            expected = foreseen.mean if through is None else through.follow(action)
-            after = foreseen.mean if roll == "coupled" else decoupled(came, expected)
-            cosines.append(torch.cosine_similarity(foreseen.mean - now.latent, came - before, dim=1).mean().detach())
-        beyond = (mean.abs() - 1).clamp_min(0).square().sum(1)
-        reward = surrogate.reward(after)
-        gained = reward + entropy_coefficient * entropy(std) - excess * beyond
-        objective = objective + discount * gained + torch.where(truncated, gamma * discount * critic.judge(after), 0.0)
-        paid = reward if roll != "coupled" else surrogate.reward(came)
-        rows.append((before, came, acted, paid, terminated, truncated))
-        discount, over = torch.where(ended, 1.0, gamma * discount), ended
-        true, now = Place(came, real_cell), Place(after, foreseen.cell)
-        if roll != "surrogate" and bool(ended.any()):
-            worlds.restart(ended)
-            true, now = begun(eyes, true, ended), begun(eyes, now, ended)
+        came, terminated, truncated = foreseen.mean, never, never
+        if not alone:
+            outcome = eyes.worlds.advance(action)
+            came, terminated, truncated = eyes.look(), outcome.terminated, outcome.truncated
+        rows.append((now.latent, came, action, surrogate.reward(came), terminated, truncated))
+        now = Place(came, foreseen.cell)
+        if through is not None:
+            through.remember()
+        if not alone and bool((ended := terminated | truncated).any()):
+            eyes.worlds.restart(ended)
+            now = begun(now, eyes.look(), ended)
             if through is not None:
-                through.restart(ended)
+                through.remember_restart(ended)
+    latents, after, actions, rewards, terminated, truncated = (torch.stack(each) for each in zip(*rows, strict=True))
+    return Segment(latents, after, actions, chances, rewards, terminated, truncated, cells), now
+
+
+def worth(
+    policy: GaussianPolicy, surrogate: Surrogate, critic: ValueNetwork, segment: Segment, *, roll: Roll, gamma: float,
+    entropy_coefficient: float, excess: float, through: Through | None = None,
+) -> Worth:  # fmt: skip
+    """What a segment was worth, as a function of what the policy decides.
+
+    The discounted sum of rewards, entropy bonus and the critic's word on where it ended; an episode that ends inside
+    the segment ends its sum, after truncation with the critic's word, and the next begins one anew. The values are
+    those of the segment, of its actions too, whatever the policy would do by now; in a roll of the surrogate's own,
+    those that the surrogate foresees of what the policy does now.
+    """
+    own = roll in ("coupled", "surrogate")
+    if through is not None:
+        through.rewind()
+    now = Place(segment.latents[0], segment.cells)
+    objective = torch.zeros_like(now.latent[:, 0])
+    discount, over, cosines = torch.ones_like(objective), torch.zeros_like(objective, dtype=torch.bool), []
+    for t, chance in enumerate(segment.chances):
+        before, came, truncated = segment.latents[t], segment.after[t], segment.truncated[t]
+        mean, std = policy.decide(now.latent)
+        chosen = mean + std * chance
+        action = bounded(chosen) if own else decoupled(segment.actions[t], chosen)
+        foreseen = surrogate.step(now.latent, action, now.cell)
+        expected = foreseen.mean if through is None else through.follow(action)
+        after = foreseen.mean if own else decoupled(came, expected)
+        cosines.append(torch.cosine_similarity(foreseen.mean - now.latent, came - before, dim=1).mean().detach())
+        beyond = (mean.abs() - 1).clamp_min(0).square().sum(1)
+        gained = surrogate.reward(after) + entropy_coefficient * entropy(std) - excess * beyond
+        objective = objective + discount * gained + torch.where(truncated, gamma * discount * critic.judge(after), 0.0)
+        over = segment.terminated[t] | truncated
+        discount = torch.where(over, 1.0, gamma * discount)
+        following = segment.latents[t + 1] if t + 1 < len(segment.latents) else came
+        now = begun(Place(after, foreseen.cell), following, over)
     objective = objective + torch.where(over, 0.0, discount * critic.judge(now.latent))
-    segment = Segment(*(torch.stack(each).detach() for each in zip(*rows, strict=True)))
-    agreed = torch.stack(cosines) if cosines else torch.ones(len(chances))
-    return Lived(segment, objective, true.detach(), agreed)
+    return Worth(objective, torch.stack(cosines))
 
 
-def begun(eyes: Eyes, place: Place, ended: Tensor) -> Place:
-    """The places with those of the worlds that ended where their next episodes begin."""
+def begun(place: Place, there: Tensor, ended: Tensor) -> Place:
+    """The places, with those of the worlds that ended where their next episodes begin, at the latents `there`."""
     rows = ended[:, None]
-    return Place(torch.where(rows, eyes.look(), place.latent), place.cell.masked_fill(rows, 0.0))
+    return Place(torch.where(rows, there, place.latent), place.cell.masked_fill(rows, 0.0))
 
 
 def bounded(action: Tensor) -> Tensor:

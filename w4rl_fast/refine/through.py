@@ -3,6 +3,8 @@
 Shapes: B worlds, T frames of history, D latent, A action dimensions.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -14,9 +16,23 @@ from w4rl_fast.surrogate.model import Surrogate
 from w4rl_fast.world.model import Context, shifted
 
 
+class Moment(NamedTuple):
+    """What a world came to: the noise (B, ...) that it was drawn from, frames (B, 3, S, S) in [-1, 1], proprioception
+    (B, P), and which worlds (B,) began anew after it, where.
+    """
+
+    noise: Tensor
+    frames: Tensor
+    proprio: Tensor
+    ended: Tensor | None = None
+    fresh: Context | None = None
+
+
 class Through:
-    """Follows imagined worlds with everything that an action changes still attached: the values are theirs, and the
-    slopes those of the network, with rounding to bytes passed straight through.
+    """Follows a segment of imagined worlds with everything that an action changes still attached: the values are those
+    that came, and the slopes those of the network, with rounding to bytes passed straight through.
+
+    A segment is remembered as it is lived, and may then be followed as often as one wants.
     """
 
     def __init__(self, surrogate: Surrogate, worlds: Worlds) -> None:
@@ -27,10 +43,10 @@ class Through:
                 remedy="Imagine in the world of a run, or use another roll",
             )
         self.surrogate, self.worlds, self.world = surrogate, worlds, worlds.module.world
-        self.context = self.now()
+        self.begin()
 
     def now(self) -> Context:
-        """What the worlds remember at this moment, without a gradient; the action to come is still missing."""
+        """What the worlds remember at this moment; the action to come is still missing."""
         past, count = self.worlds.past, self.worlds.num_worlds
         rings = (past.frames[:count], past.proprio[:count], past.actions[:count])
         frames, proprio, actions = (torch.empty(ring.shape, device=ring.device) for ring in rings)
@@ -40,12 +56,27 @@ class Through:
         return Context(frames.div(127.5).sub(1), proprio, actions, anchor)
 
     def begin(self) -> None:
-        """Forget all gradients."""
-        self.context = self.now()
+        """A segment begins at this moment."""
+        self.first, self.moments = self.now(), list[Moment]()
+        self.rewind()
+
+    def remember(self) -> None:
+        """The worlds have come one step further."""
+        came = self.worlds.ended_with()
+        noise = self.worlds.noise[: self.worlds.num_worlds].clone()
+        self.moments.append(Moment(noise, came.frames.float().div(127.5).sub(1), came.proprio.clone()))
+
+    def remember_restart(self, ended: Tensor) -> None:
+        """After that step, the worlds of a mask (B,) have begun anew."""
+        self.moments[-1] = self.moments[-1]._replace(ended=ended, fresh=self.now())
+
+    def rewind(self) -> None:
+        """Back to the beginning of the segment, without any gradient."""
+        self.context, self.at = self.first, 0
 
     def follow(self, action: Tensor) -> Tensor:
-        """The latents (B, D) of what the worlds have just come to by these actions (B, A), as functions of them."""
-        world, noise = self.world, self.worlds.noise[: self.worlds.num_worlds]
+        """The latents (B, D) that the next step of the segment led to, as functions of these actions (B, A)."""
+        world, moment = self.world, self.moments[self.at]
         context = self.context._replace(actions=torch.cat([self.context.actions[:, :-1], action[:, None]], 1))
         place = world.predict_proprio(context)
 
@@ -53,17 +84,20 @@ class Through:
             levels = torch.full((len(x),), sigma, dtype=x.dtype, device=x.device)
             return world.denoise(x, levels, context, place)
 
-        target = world.sampler(denoise, noise * world.start_std, self.worlds.module.sigmas)
-        came = self.worlds.ended_with()
-        frame = decoupled(came.frames.float().div(127.5).sub(1), world.to_frame(target, context))
-        context = shifted(context, frame, decoupled(came.proprio.clone(), place))
+        target = world.sampler(denoise, moment.noise * world.start_std, self.worlds.module.sigmas)
+        frame = decoupled(moment.frames, world.to_frame(target, context))
+        context = shifted(context, frame, decoupled(moment.proprio, place))
         blank = torch.zeros_like(action)
-        self.context = context._replace(actions=torch.cat([context.actions[:, 1:], blank[:, None]], 1))
+        context = context._replace(actions=torch.cat([context.actions[:, 1:], blank[:, None]], 1))
         history = self.surrogate.config.history
-        return self.surrogate.eyes.observe(self.context.frames[:, -history:], self.context.proprio[:, -history:])
+        latent: Tensor = self.surrogate.eyes.observe(context.frames[:, -history:], context.proprio[:, -history:])
+        self.context, self.at = after_restart(context, moment), self.at + 1
+        return latent
 
-    def restart(self, ended: Tensor) -> None:
-        """The worlds of a mask (B,) have begun anew."""
-        fresh = self.now()
-        pairs = zip(fresh, self.context, strict=True)
-        self.context = Context(*(torch.where(ended.view(-1, *[1] * (old.ndim - 1)), new, old) for new, old in pairs))
+
+def after_restart(context: Context, moment: Moment) -> Context:
+    """What the worlds remember, those that began anew only of where they began."""
+    if moment.ended is None or moment.fresh is None:
+        return context
+    ended, pairs = moment.ended, zip(moment.fresh, context, strict=True)
+    return Context(*(torch.where(ended.view(-1, *[1] * (old.ndim - 1)), new, old) for new, old in pairs))
