@@ -37,7 +37,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
 
 CONFIG = FoGConfig(
     worlds=6, steps=6, horizon=3, iterations=6, minibatches=2, critic_windows=3, refreshes=2, refresh_imagined=8,
-    refresh_real=4, ring=10, score_every=2, target_kl=1e9, passes=2,
+    refresh_real=4, ring=10, score_every=2, target_kl=1e9, passes=1, rehearsals=1, rehearsed=5,
+    ahead=2,
 )  # fmt: skip
 ROLLS = ("decoupled", "coupled", "surrogate")
 
@@ -167,7 +168,7 @@ def test_a_learning_rate_of_zero_moves_nothing(start) -> None:
 
 
 def test_no_step_goes_further_than_it_may_from_the_policy_that_acted(start) -> None:
-    settings = {"steps": 3, "learning_rate": 0.1, "critic_windows": 1, "passes": 1}
+    settings = {"steps": 3, "learning_rate": 0.1, "critic_windows": 1, "rehearsals": 0}
     free, kept = start("free", **settings), start("kept", **settings, target_kl=1e-3)
     before, clone = weights(free.policy), copy.deepcopy(free.policy)
     for one in (free, kept):
@@ -185,7 +186,7 @@ def test_no_step_goes_further_than_it_may_from_the_policy_that_acted(start) -> N
 
 
 def test_passes_end_where_the_policy_has_gone_as_far_as_it_may(start) -> None:
-    settings = {"steps": 3, "learning_rate": 1e-2, "critic_windows": 1}
+    settings = {"steps": 3, "learning_rate": 1e-2, "critic_windows": 1, "rehearsals": 0}
     one = start("one", **settings, passes=1)
     alone = one.iterate()
     free = start("free", **settings, passes=7).iterate()
@@ -232,11 +233,11 @@ def test_a_segment_of_the_world_can_be_followed_again_after_the_world_has_gone_o
     one.worlds.reset(0)
     place, found = Place(one.eyes.look(), one.surrogate.first_cell(6)), []
     chances = torch.randn(6, 6, 2, generator=torch.Generator().manual_seed(1))
-    segment, _ = live(one.policy, one.surrogate, one.eyes, place, chances, through=one.through)
+    segment = live(one.policy, one.surrogate, one.eyes, place, chances, through=one.through).segment
     assert segment.truncated[:-1].any()
     for _ in range(2):
         settings = {"gamma": 0.9, "entropy_coefficient": 0.0, "excess": 0.0, "through": one.through}
-        objective = worth(one.policy, one.surrogate, one.target, segment, roll="straight-through", **settings).objective
+        objective = worth(one.policy, one.surrogate, one.target, segment, **settings)
         found.append(torch.autograd.grad(objective.sum(), list(one.actor.named.values())))
         one.worlds.advance(torch.zeros(6, 2))
     assert all(map(torch.equal, *found))
@@ -401,19 +402,24 @@ def test_the_surrogate_alone_neither_steps_the_world_nor_learns_from_itself(star
 
 
 def test_the_critic_learns_from_the_newest_segments() -> None:
-    memory = Memory(dataclasses.replace(CONFIG, worlds=2, critic_windows=3), 9)
+    memory = Memory(dataclasses.replace(CONFIG, worlds=2, critic_windows=3), 9, 8)
     critic, acted = acting(surrogate_of())[1], torch.zeros(3, 2, 2)
     for number in range(5):
         ends = torch.zeros(3, 2, dtype=torch.bool)
         full = torch.full((3, 2, 9), float(number))
-        memory.add(Segment(full, full + 0.5, acted, acted, torch.zeros(3, 2), ends, ends, torch.zeros(2, 8)))
+        memory.add(Segment(full, full + 0.5, acted, acted, torch.zeros(3, 2), ends, ends, full[..., :8]))
     latents, returns, before = memory.lessons(critic, 0.9, 0.0)
     assert sorted(set(latents.flatten().tolist())) == [2, 3, 4]
     torch.testing.assert_close(returns, 0.9 * critic.judge(latents + 0.5))
     torch.testing.assert_close(before, critic.judge(latents))
-    empty = Memory(dataclasses.replace(CONFIG, worlds=2, critic_windows=3), 9)
-    empty.add(Segment(full, full, acted, acted, torch.zeros(3, 2), ends, ends, torch.zeros(2, 8)))
+    generator = torch.Generator().manual_seed(0)
+    places = memory.places(200, generator)
+    assert sorted(set(places[0].flatten().tolist())) == [2, 3, 4]
+    assert torch.equal(places[0][:, :8], places[1]), "a place is a latent and its own cell"
+    empty = Memory(dataclasses.replace(CONFIG, worlds=2, critic_windows=3), 9, 8)
+    empty.add(Segment(full, full, acted, acted, torch.zeros(3, 2), ends, ends, full[..., :8]))
     assert len(empty.lessons(critic, 0.9, 0.5)[0]) == 6, "nothing that was never lived"
+    assert set(empty.places(50, generator)[0].flatten().tolist()) == {4.0}
 
 
 def test_the_target_follows_the_critic_by_a_share() -> None:

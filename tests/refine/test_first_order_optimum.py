@@ -16,7 +16,7 @@ PUSH = torch.tensor([[0.5], [1.0]])
 WORTH = torch.diag(torch.tensor([2.0, 1.0]))
 CONFIG = FoGConfig(
     worlds=64, steps=1, horizon=1, iterations=100, learning_rate=2e-2, critic_learning_rate=1e-2, std=0.05,
-    refreshes=0, final_rate=0.05, critic_passes=0, target_kl=1e9, passes=1,
+    refreshes=0, final_rate=0.05, critic_passes=0, target_kl=1e9, passes=1, rehearsals=0,
 )  # fmt: skip
 
 

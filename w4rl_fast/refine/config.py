@@ -71,21 +71,24 @@ class FoGConfig:
     """First-order gradients: `iterations` of an imagined episode of `steps` in `worlds`, in segments of `horizon`.
 
     After each segment the policy follows the gradient of its return, of the rewards and of gamma^horizon times what the
-    critic says of its end, `passes` times, but no further than `target_kl` from the policy that acted. `roll` says
-    where: at the values of the world, "decoupled"; at those of the surrogate's own rollout from the same start,
-    "coupled", while the world is imagined beside it for critic and refresh; in the surrogate alone and no world,
-    "surrogate"; or through the diffusion world itself, "straight-through". `excess` weighs means beyond [-1, 1].
+    critic says of its end, `passes` times; then, `rehearsals` times, that of what the surrogate alone foresees of
+    `ahead` steps from `rehearsed` moments of the newest segments; but no further in all than `target_kl` from the
+    policy that acted. `roll` says where the passes go: at the values of the world, "decoupled"; at those of the
+    surrogate's own rollout from the same start, "coupled", while the world is imagined beside it; in the surrogate
+    alone and no world, "surrogate"; or through the diffusion world itself, "straight-through". An action beyond
+    [-1, 1] is one at the bound, without a slope; `excess` weighs means beyond it.
 
     The critic learns TD(lambda) targets in `critic_passes` of `minibatches` over the newest `critic_windows` segments,
     from a target network that follows it by `target_step`. The dynamics of the surrogate learn, `refreshes` times a
-    segment, from `refresh_imagined` of the newest `ring` sequences and `refresh_real` of the data; 0 is no refresh. A
-    gradient whose norm exceeds `exploding`, or is not finite, ends the refinement. The rest is as in PPOConfig.
+    segment, from `refresh_imagined` of the newest `ring` sequences and `refresh_real` of the data; 0 is no refresh. In
+    a long ring there is little of what the policy does by now. A gradient whose norm exceeds `exploding`, or is not
+    finite, ends the refinement. The rest is as in PPOConfig.
     """
 
-    worlds: int = 64
+    worlds: int = 32
     steps: int = 16
-    horizon: int = 8
-    iterations: int = 100
+    horizon: int = 16
+    iterations: int = 40
     roll: Roll = "decoupled"
     gamma: float = 0.97
     lam: float = 0.95
@@ -96,20 +99,23 @@ class FoGConfig:
     max_grad_norm: float = 1.0
     exploding: float = 1e4
     entropy_coefficient: float = 0.0
-    std: float = 0.3
+    std: float = 0.15
     learn_std: bool = False
-    excess: float = 0.1
-    passes: int = 6
-    target_kl: float = 0.1
+    excess: float = 1.0
+    passes: int = 2
+    rehearsals: int = 10
+    rehearsed: int = 128
+    ahead: int = 12
+    target_kl: float = 0.2
     value_warm_up: int = 0
     critic_windows: int = 8
-    critic_passes: int = 2
+    critic_passes: int = 4
     minibatches: int = 4
     target_step: float = 0.1
-    refreshes: int = 8
-    refresh_imagined: int = 192
-    refresh_real: int = 64
-    ring: int = 4096
+    refreshes: int = 4
+    refresh_imagined: int = 96
+    refresh_real: int = 32
+    ring: int = 256
     seed: int = 0
     score_every: int = 5
     enough: float = 1e9
@@ -117,18 +123,8 @@ class FoGConfig:
     save_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        counts = (
-            "worlds",
-            "steps",
-            "horizon",
-            "iterations",
-            "critic_windows",
-            "minibatches",
-            "score_every",
-            "ring",
-            "passes",
-        )
-        for name in counts:
+        counts = ("worlds", "steps", "horizon", "iterations", "critic_windows", "minibatches", "score_every", "ring")
+        for name in (*counts, "rehearsed", "ahead"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: at least 1")
         for name in ("gamma", "lam", "final_rate", "target_step"):
@@ -138,18 +134,14 @@ class FoGConfig:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: above 0")
         rates = ("learning_rate", "critic_learning_rate", "surrogate_learning_rate")
-        rest = (
-            "entropy_coefficient",
-            "excess",
-            "critic_passes",
-            "refreshes",
-            "refresh_imagined",
-            "refresh_real",
-        )
-        for name in (*rates, *rest, "value_warm_up", "seed", "caution"):
+        weights = ("entropy_coefficient", "excess", "value_warm_up", "seed", "caution")
+        updates = ("passes", "rehearsals", "critic_passes", "refreshes", "refresh_imagined", "refresh_real")
+        for name in (*rates, *weights, *updates):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}: not below 0")
         if self.steps % self.horizon:
             raise ValueError(f"steps={self.steps}, horizon={self.horizon}: whole segments make an episode")
+        if not self.passes + self.rehearsals:
+            raise ValueError("passes=0, rehearsals=0: a policy learns from one of them at least")
         if self.refreshes and not self.refresh_imagined + self.refresh_real:
             raise ValueError(f"refreshes={self.refreshes}: a refresh learns from imagined or from real sequences")

@@ -20,7 +20,7 @@ from w4rl_fast.refine.learner import Learner
 from w4rl_fast.refine.objective import divergence
 from w4rl_fast.refine.refinement import Refinement, explorer
 from w4rl_fast.refine.returns import explained_variance, lambda_returns
-from w4rl_fast.refine.segment import Eyes, Place, Segment, live, worth
+from w4rl_fast.refine.segment import Eyes, Lived, Place, Segment, live, rehearsed, worth
 from w4rl_fast.refine.through import Through
 from w4rl_fast.refine.value import ValueNetwork
 from w4rl_fast.surrogate.losses import dynamics_loss
@@ -60,7 +60,7 @@ class FirstOrder(Refinement):
         self.model = Learner(self.surrogate.dynamics, config.surrogate_learning_rate, config.max_grad_norm)
         of = self.surrogate.config
         self.ring = Ring(config.ring, config.horizon, of.size, of.action_dim)
-        self.memory = Memory(config, of.size)
+        self.memory = Memory(config, of.size, of.cell)
         self.take_up()
 
     @property
@@ -86,47 +86,59 @@ class FirstOrder(Refinement):
         generator = generator_at(config.seed, self.iteration)
         figures: list[dict[str, float]] = []
         for number in range(self.segments):
-            segment, place = self._live(place, generator)
-            moved = self._improve(segment)
-            self.memory.add(segment)
-            figures.append({**moved, **self._learn_worth(generator), **self._refresh(segment, generator)})
+            lived = self._live(place, generator)
+            place = lived.place
+            self.memory.add(lived.segment)
+            moved = self._improve(lived, generator)
+            figures.append({**moved, **self._learn_worth(generator), **self._refresh(lived.segment, generator)})
             self._require_finite(**{f"{name}_{number}": value for name, value in figures[-1].items()})
         self.iteration += 1
         self.away = self._distance(self.memory.newest.to(self.worlds.device))
         shared = {name: fmean(each[name] for each in figures) for name in figures[0]}
         return shared | {"return": shared["reward"] * config.steps, "rate": self._rate()}
 
-    def _live(self, place: Place, generator: torch.Generator) -> tuple[Segment, Place]:
-        shape = (self.config.horizon, self.config.worlds, self.surrogate.config.action_dim)
-        chances = torch.randn(shape, generator=generator).to(place.latent.device)
-        alone = self.config.roll == "surrogate"
+    def _live(self, place: Place, generator: torch.Generator) -> Lived:
+        alone, chances = self.config.roll == "surrogate", self._chances(self.config.horizon, place, generator)
         return live(self.policy, self.surrogate, self.eyes, place, chances, alone=alone, through=self.through)
 
-    def _improve(self, segment: Segment) -> dict[str, float]:
-        """Follow the gradient of what a segment was worth, several times, but no further than the policy may go."""
-        config, latents = self.config, segment.latents.flatten(0, 1)
-        start, norms, cosine, objective, kl = self.actor.weights(), list[float](), 0.0, 0.0, 0.0
+    def _chances(self, steps: int, place: Place, generator: torch.Generator) -> Tensor:
+        shape = (steps, len(place.latent), self.surrogate.config.action_dim)
+        return torch.randn(shape, generator=generator).to(place.latent.device)
+
+    def _improve(self, lived: Lived, generator: torch.Generator) -> dict[str, float]:
+        """Follow the gradient of what a segment was worth, then of what the surrogate foresees from places that were
+        visited, but no further than the policy may go.
+        """
+        config, latents = self.config, lived.segment.latents.flatten(0, 1)
+        start, norms, kl = self.actor.weights(), list[float](), 0.0
         with torch.no_grad():
             acted = [each.clone() for each in self.policy.decide(latents)]
         learns = self.iteration >= config.value_warm_up
-        for number in range(config.passes if learns else 1):
-            found = worth(
-                self.policy, self.surrogate, self.target, segment, roll=config.roll, gamma=config.gamma,
-                entropy_coefficient=config.entropy_coefficient, excess=config.excess, through=self.through,
-            )  # fmt: skip
-            loss = -found.objective.mean() / config.horizon
+        for number in range(config.passes + config.rehearsals if learns else 0):
+            loss = -self._worth(number, lived.segment, generator).mean() / config.horizon
             norms.append(self.actor.adopt(torch.autograd.grad(loss, list(self.actor.named.values()))))
             self._require_tame(norms[-1])
-            if number == 0:
-                cosine, objective = float(found.cosine.mean()), float(-loss.detach())
-            if learns:
-                kl = self._move(latents, acted, start)
+            kl = self._move(latents, acted, start)
             if kl >= config.target_kl:
                 break
         return {
-            "reward": float(segment.rewards.mean()), "objective": objective, "gradient": fmean(norms),
-            "cosine": cosine, "std": float(self.policy.log_std.detach().exp().mean()), "kl": kl, "passes": len(norms),
+            "reward": float(lived.segment.rewards.mean()), "gradient": fmean(norms or [0.0]), "passes": len(norms),
+            "cosine": float(lived.cosine.mean()), "std": float(self.policy.log_std.detach().exp().mean()), "kl": kl,
         }  # fmt: skip
+
+    def _worth(self, number: int, segment: Segment, generator: torch.Generator) -> Tensor:
+        """What the policy follows in its so manieth pass."""
+        config = self.config
+        settings = {
+            "gamma": config.gamma, "entropy_coefficient": config.entropy_coefficient, "excess": config.excess
+        }  # fmt: skip
+        if number < config.passes and config.roll in ("decoupled", "straight-through"):
+            return worth(self.policy, self.surrogate, self.target, segment, through=self.through, **settings)
+        place, steps = Place(segment.latents[0], segment.cells[0]), config.horizon
+        if number >= config.passes:
+            place, steps = self.memory.places(config.rehearsed, generator), config.ahead
+        chances = self._chances(steps, place, generator)
+        return rehearsed(self.policy, self.surrogate, self.target, place, chances, **settings)
 
     @torch.no_grad()
     def _distance(self, latents: Tensor) -> float:
@@ -192,11 +204,12 @@ class FirstOrder(Refinement):
 
 
 class Memory:
-    """The newest segments, for a critic to learn from."""
+    """The newest segments, for a critic to learn from and a rehearsal to begin in."""
 
-    def __init__(self, config: FoGConfig, latent: int) -> None:
+    def __init__(self, config: FoGConfig, latent: int, cell: int) -> None:
         rows, shape = config.critic_windows, (config.horizon, config.worlds)
         self.latents, self.after = (torch.zeros(rows, *shape, latent) for _ in range(2))
+        self.cells = torch.zeros(rows, *shape, cell)
         self.rewards = torch.zeros(rows, *shape)
         self.terminated, self.truncated = (torch.zeros(rows, *shape, dtype=torch.bool) for _ in range(2))
         self.written = 0
@@ -213,12 +226,19 @@ class Memory:
         device = target.proprio_mean.device
         found = []
         for row in range(min(self.written, len(self.rewards))):
-            latents, after, rewards, terminated, truncated = (getattr(self, name)[row].to(device) for name in STORED)
+            latents, after, rewards, terminated, truncated = (getattr(self, name)[row].to(device) for name in LESSONS)
             values = target.judge(after.flatten(0, 1)).view_as(rewards)
             returns = lambda_returns(rewards, values, terminated, truncated, gamma=gamma, lam=lam)
             found.append((latents.flatten(0, 1), returns.flatten()))
         latents, returns = (torch.cat(each) for each in zip(*found, strict=True))
         return latents, returns, target.judge(latents)
+
+    def places(self, count: int, generator: torch.Generator) -> Place:
+        """Any moments that are remembered."""
+        written = min(self.written, len(self.latents))
+        latents, cells = (each[:written].flatten(0, 2) for each in (self.latents, self.cells))
+        drawn = torch.randint(len(latents), (count,), generator=generator)
+        return Place(latents[drawn], cells[drawn])
 
     @property
     def newest(self) -> Tensor:
@@ -236,7 +256,8 @@ class Memory:
         self.written = int(state["written"])
 
 
-STORED = ("latents", "after", "rewards", "terminated", "truncated")
+LESSONS = ("latents", "after", "rewards", "terminated", "truncated")
+STORED = (*LESSONS, "cells")
 
 
 class Weights:

@@ -36,12 +36,21 @@ WAYS: dict[str, dict[str, Any]] = {
     "coupled": {"roll": "coupled"},
     "surrogate-only": {"roll": "surrogate", "refreshes": 0},
     "no-refresh": {"refreshes": 0},
+    "no-rehearsal": {"rehearsals": 0, "passes": 6},
+    "rehearsal-only": {"passes": 0},
     "straight-through": {"roll": "straight-through", "refreshes": 0},
 }
 """First-order methods, and where each differs from FoG."""
 METHODS = ["ppo", *WAYS]
 NO_ANCHOR = PPOConfig(
-    worlds=32, epochs=8, learning_rate=6e-4, target_kl=0.3, anchor=0.0, value_warm_up=0, precision="float32"
+    worlds=32,
+    epochs=8,
+    learning_rate=1.5e-3,
+    final_rate=0.5,
+    target_kl=0.3,
+    anchor=0.0,
+    value_warm_up=0,
+    precision="float32",
 )
 """PPO without what keeps it near a clone: here it may start from nothing."""
 

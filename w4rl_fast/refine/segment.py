@@ -11,7 +11,6 @@ from torch import Tensor
 from w4rl_fast.imagine.rollout import Sight
 from w4rl_fast.imagine.worlds import Worlds
 from w4rl_fast.policy.gaussian import GaussianPolicy
-from w4rl_fast.refine.config import Roll
 from w4rl_fast.refine.objective import entropy
 from w4rl_fast.refine.through import Through
 from w4rl_fast.refine.value import ValueNetwork
@@ -29,7 +28,7 @@ class Place(NamedTuple):
 class Segment(NamedTuple):
     """What happened, without gradients: latents (H, B, D) that were acted on and those that the actions led to, before
     any reset; actions (H, B, A) and the standard normal chances (H, B, A) in them; rewards (H, B); terminated and
-    truncated (H, B) bool; the cells (B, C) at the beginning.
+    truncated (H, B) bool; the cells (H, B, C) of all that was before each action.
     """
 
     latents: Tensor
@@ -42,12 +41,13 @@ class Segment(NamedTuple):
     cells: Tensor
 
 
-class Worth(NamedTuple):
-    """What a segment was worth in every world (B,), with its gradient, and the cosine (H,) between the change of the
-    latent that was foreseen and the one that came.
+class Lived(NamedTuple):
+    """A segment, where the worlds are after it, and by step the cosine (H,) between the change of the latent that was
+    foreseen and the one that came.
     """
 
-    objective: Tensor
+    segment: Segment
+    place: Place
     cosine: Tensor
 
 
@@ -67,14 +67,14 @@ class Eyes:
 def live(
     policy: GaussianPolicy, surrogate: Surrogate, eyes: Eyes, place: Place, chances: Tensor, *, alone: bool = False,
     through: Through | None = None,
-) -> tuple[Segment, Place]:  # fmt: skip
+) -> Lived:  # fmt: skip
     """Act for a segment, by standard normal `chances` (H, B, A), from the present moments of the worlds; `alone`, in
-    what the surrogate foresees and no world. Returns what happened, and where the worlds are now.
+    what the surrogate foresees and no world.
     """
     if through is not None:
         through.begin()
-    rows: list[tuple[Tensor, ...]] = []
-    now, cells = place, place.cell
+    rows, cosines = list[tuple[Tensor, ...]](), list[Tensor]()
+    now = place
     never = torch.zeros_like(place.latent[:, 0], dtype=torch.bool)
     for chance in chances:
         mean, std = policy.decide(now.latent)
@@ -84,7 +84,9 @@ def live(
         if not alone:
             outcome = eyes.worlds.advance(action)
             came, terminated, truncated = eyes.look(), outcome.terminated, outcome.truncated
-        rows.append((now.latent, came, action, surrogate.reward(came), terminated, truncated))
+        changes = foreseen.mean - now.latent, came - now.latent
+        cosines.append(torch.cosine_similarity(*changes, dim=1).mean())
+        rows.append((now.latent, came, action, chance, surrogate.reward(came), terminated, truncated, now.cell))
         now = Place(came, foreseen.cell)
         if through is not None:
             through.remember()
@@ -93,53 +95,61 @@ def live(
             now = begun(now, eyes.look(), ended)
             if through is not None:
                 through.remember_restart(ended)
-    latents, after, actions, rewards, terminated, truncated = (torch.stack(each) for each in zip(*rows, strict=True))
-    return Segment(latents, after, actions, chances, rewards, terminated, truncated, cells), now
+    segment = Segment(*(torch.stack(each) for each in zip(*rows, strict=True)))
+    return Lived(segment, now, torch.stack(cosines))
 
 
 def worth(
-    policy: GaussianPolicy, surrogate: Surrogate, critic: ValueNetwork, segment: Segment, *, roll: Roll, gamma: float,
+    policy: GaussianPolicy, surrogate: Surrogate, critic: ValueNetwork, segment: Segment, *, gamma: float,
     entropy_coefficient: float, excess: float, through: Through | None = None,
-) -> Worth:  # fmt: skip
-    """What a segment was worth, as a function of what the policy decides.
+) -> Tensor:  # fmt: skip
+    """What a segment was worth in every world (B,), as a function of what the policy decides.
 
     The discounted sum of rewards, entropy bonus and the critic's word on where it ended; an episode that ends inside
-    the segment ends its sum, after truncation with the critic's word, and the next begins one anew. The values are
-    those of the segment, of its actions too, whatever the policy would do by now; in a roll of the surrogate's own,
-    those that the surrogate foresees of what the policy does now.
+    the segment ends its sum, after truncation with the critic's word, and the next begins one anew. All values are
+    those of the segment, of its actions too, whatever the policy would do by now.
     """
-    own = roll in ("coupled", "surrogate")
     if through is not None:
         through.rewind()
-    now = Place(segment.latents[0], segment.cells)
+    now = Place(segment.latents[0], segment.cells[0])
     objective = torch.zeros_like(now.latent[:, 0])
-    discount, over, cosines = torch.ones_like(objective), torch.zeros_like(objective, dtype=torch.bool), []
+    discount, over = torch.ones_like(objective), torch.zeros_like(objective, dtype=torch.bool)
     for t, chance in enumerate(segment.chances):
-        before, came, truncated = segment.latents[t], segment.after[t], segment.truncated[t]
+        came, truncated = segment.after[t], segment.truncated[t]
         mean, std = policy.decide(now.latent)
-        chosen = mean + std * chance
-        action = bounded(chosen) if own else decoupled(segment.actions[t], chosen)
+        action = decoupled(segment.actions[t], (mean + std * chance).clamp(-1, 1))
         foreseen = surrogate.step(now.latent, action, now.cell)
-        expected = foreseen.mean if through is None else through.follow(action)
-        after = foreseen.mean if own else decoupled(came, expected)
-        cosines.append(torch.cosine_similarity(foreseen.mean - now.latent, came - before, dim=1).mean().detach())
-        beyond = (mean.abs() - 1).clamp_min(0).square().sum(1)
-        gained = surrogate.reward(after) + entropy_coefficient * entropy(std) - excess * beyond
+        after = decoupled(came, foreseen.mean if through is None else through.follow(action))
+        gained = surrogate.reward(after) + besides(mean, std, entropy_coefficient, excess)
         objective = objective + discount * gained + torch.where(truncated, gamma * discount * critic.judge(after), 0.0)
         over = segment.terminated[t] | truncated
         discount = torch.where(over, 1.0, gamma * discount)
         following = segment.latents[t + 1] if t + 1 < len(segment.latents) else came
         now = begun(Place(after, foreseen.cell), following, over)
-    objective = objective + torch.where(over, 0.0, discount * critic.judge(now.latent))
-    return Worth(objective, torch.stack(cosines))
+    return objective + torch.where(over, 0.0, discount * critic.judge(now.latent))
+
+
+def rehearsed(
+    policy: GaussianPolicy, surrogate: Surrogate, critic: ValueNetwork, place: Place, chances: Tensor, *, gamma: float,
+    entropy_coefficient: float, excess: float,
+) -> Tensor:  # fmt: skip
+    """What the surrogate foresees (B,) of acting as the policy does now, by `chances` (H, B, A), from some places."""
+    objective, discount = torch.zeros_like(place.latent[:, 0]), 1.0
+    for chance in chances:
+        mean, std = policy.decide(place.latent)
+        foreseen = surrogate.step(place.latent, (mean + std * chance).clamp(-1, 1), place.cell)
+        place = Place(foreseen.mean, foreseen.cell)
+        gained = surrogate.reward(place.latent) + besides(mean, std, entropy_coefficient, excess)
+        objective, discount = objective + discount * gained, gamma * discount
+    return objective + discount * critic.judge(place.latent)
+
+
+def besides(mean: Tensor, std: Tensor, entropy_coefficient: float, excess: float) -> Tensor:
+    """What a decision (B, A) is worth besides what comes of it."""
+    return entropy_coefficient * entropy(std) - excess * (mean.abs() - 1).clamp_min(0).square().sum(1)
 
 
 def begun(place: Place, there: Tensor, ended: Tensor) -> Place:
     """The places, with those of the worlds that ended where their next episodes begin, at the latents `there`."""
     rows = ended[:, None]
     return Place(torch.where(rows, there, place.latent), place.cell.masked_fill(rows, 0.0))
-
-
-def bounded(action: Tensor) -> Tensor:
-    """Within [-1, 1] in value; beyond it still with a slope, so that nothing is stuck there."""
-    return decoupled(action.clamp(-1, 1), action)
