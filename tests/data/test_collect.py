@@ -348,10 +348,13 @@ def check_kept(path, seen, expected, same_episode):
     assert not check_store(path).damage
 
 
-def test_a_collection_survives_every_ending(tmp_path, python_environment, expected, same_episode):
+@pytest.mark.parametrize(
+    "endings", [("SIGKILL",), pytest.param(("parent", "worker", "SIGKILL", "SIGINT"), marks=pytest.mark.slow)]
+)
+def test_a_collection_survives_every_ending(tmp_path, python_environment, expected, same_episode, endings):
     """One after the other on one store: group killed, parent killed, a worker killed, Ctrl-C; then it completes."""
     path, rng = tmp_path / "store", np.random.default_rng()
-    for step, how in enumerate(("SIGKILL", "parent", "worker", "SIGINT")):
+    for step, how in enumerate(endings):
         running = Collection(path, python_environment)
         assert running.wait_for(8 + 34 * step + int(rng.integers(24)))
         time.sleep(rng.uniform(0, 0.05))

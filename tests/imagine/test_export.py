@@ -181,6 +181,7 @@ def test_the_quickstart_says_what_imagines(loaded, monkeypatch) -> None:
     assert not artifacts.artifacts(loaded.path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(unavailable("openvino") is not None, reason=f"{unavailable('openvino')}")
 def test_the_fastest_is_built_for_the_slices_of_an_imagination(loaded, monkeypatch) -> None:
     assert "times as fast as eager torch" in export_fastest(loaded)

@@ -66,6 +66,7 @@ def test_learning_rates_of_zero_change_nothing(imagine, policy, tmp_path) -> Non
     assert (weights(ppo.policy), weights(ppo.value)) == before
 
 
+@pytest.mark.slow
 def test_guards_that_draw_again_change_nothing(imagine, policy, tmp_path, windows) -> None:
     """With guards, without, and taken up in the middle with them: the same policy."""
     limits = GuardConfig(rise=1.0)

@@ -22,7 +22,7 @@ from w4rl_fast.data.windows import WindowConfig, Windows
 from w4rl_fast.errors import UserError
 from w4rl_fast.imagine import Imagination, ImaginationConfig, Starts
 from w4rl_fast.policy import load_policy
-from w4rl_fast.refine import ValueNetwork, refine
+from w4rl_fast.refine import ValueNetwork, first_order, refine
 from w4rl_fast.refine.checkpoint import CHECKPOINT, digest
 from w4rl_fast.refine.config import FoGConfig
 from w4rl_fast.refine.first_order import FirstOrder, Memory, follow
@@ -202,6 +202,27 @@ def test_passes_end_where_the_policy_has_gone_as_far_as_it_may(start) -> None:
         found = divergence(*kept.policy.decide(seen), *clone.decide(seen)).mean().item()
     assert found == pytest.approx(bound, rel=0.3)
     assert {each["reward"] for each in (alone, figures)} == {figures["reward"]}, "the world is lived in once"
+
+
+def test_a_rehearsal_begins_anywhere_that_was_lately_visited(start, monkeypatch) -> None:
+    """As many moments as it should be, of the newest segments, and not of the present one alone."""
+    one, seen, rehearse = start(passes=0, rehearsals=2, rehearsed=30, ahead=4), [], first_order.rehearsed
+
+    def noted(policy, surrogate, critic, place, chances, **settings):
+        seen.append((place, chances.shape, [each.clone() for each in policy.decision.parameters()]))
+        return rehearse(policy, surrogate, critic, place, chances, **settings)
+
+    monkeypatch.setattr(first_order, "rehearsed", noted)
+    before = weights(one.policy)
+    one.iterate()
+    assert [shape for _, shape, _ in seen] == [(4, 30, 2)] * 4
+    been = {tuple(each) for each in one.memory.latents[:2].flatten(0, 2).tolist()}
+    last = {tuple(each) for each in one.memory.newest.tolist()}
+    drawn = [{tuple(each) for each in place.latent.tolist()} for place, _, _ in seen]
+    assert all(each <= been for each in drawn)
+    assert not drawn[2] <= last, "the segment before the last one is remembered too"
+    assert not torch.equal(seen[0][2][0], seen[1][2][0]), "every one moves the policy"
+    assert not same(before, weights(one.policy))
 
 
 def test_only_the_critic_and_the_dynamics_learn_at_first(start) -> None:

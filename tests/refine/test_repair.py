@@ -170,6 +170,7 @@ def test_a_round_records_learns_and_refines(run) -> None:
     assert best == (earlier if done.kept == "earlier" else own)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:refining in a world")
 def test_a_second_round_looks_at_its_own_rollouts_and_learns_as_long(run) -> None:
     first, second = (repair(run, config(), number) for number in (1, 2))

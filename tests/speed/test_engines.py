@@ -69,6 +69,7 @@ def test_a_run_without_engines_and_one_of_other_weights_are_told(built, refusal)
     assert all("other weights" in why for name, why in refused.items() if name.startswith("policy"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(unavailable("onnxruntime") is not None, reason=f"{unavailable('onnxruntime')}")
 def test_a_backend_that_quietly_runs_as_eager_torch_is_never_timed(built, cli, monkeypatch) -> None:
     export_one(LoadedRun(built), "world", BuildConfig(backend="onnxruntime", batches=(4,)), sampling_steps=1)

@@ -20,6 +20,7 @@ from w4rl_fast.world.model import WorldModel
 ROLLOUT = ("--samples", 1, "--worlds", 4, "--slice", 3, "--threads", 1, "--steps", "2,1", "--json")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:horizon")
 def test_every_world_is_timed_by_every_engine_that_fits_it(run, store, teacher, put, cli) -> None:
     distill_run(run, store, few(teacher), "one")
@@ -77,6 +78,7 @@ def test_a_policy_may_be_inside_the_engine_and_one_named_engine_alone_is_timed(r
     assert "openvino" in unknown.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:horizon")
 def test_auto_remembers_what_is_fastest_of_what_is_proven(run, teacher, cli) -> None:
     save_world(run / "world", resampled(teacher, 1))
