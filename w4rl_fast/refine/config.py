@@ -106,6 +106,7 @@ class FoGConfig:
     rehearsals: int = 10
     rehearsed: int = 128
     ahead: int = 12
+    trust: float = 0.95
     target_kl: float = 0.2
     value_warm_up: int = 0
     critic_windows: int = 8

@@ -113,8 +113,9 @@ class FirstOrder(Refinement):
         start, norms, kl = self.actor.weights(), list[float](), 0.0
         with torch.no_grad():
             acted = [each.clone() for each in self.policy.decide(latents)]
-        learns = self.iteration >= config.value_warm_up
-        for number in range(config.passes + config.rehearsals if learns else 0):
+        cosine = float(lived.cosine.mean())
+        passes = config.passes + (config.rehearsals if cosine >= config.trust else 0)
+        for number in range(passes if self.iteration >= config.value_warm_up else 0):
             loss = -self._worth(number, lived.segment, generator).mean() / config.horizon
             norms.append(self.actor.adopt(torch.autograd.grad(loss, list(self.actor.named.values()))))
             self._require_tame(norms[-1])
@@ -123,7 +124,7 @@ class FirstOrder(Refinement):
                 break
         return {
             "reward": float(lived.segment.rewards.mean()), "gradient": fmean(norms or [0.0]), "passes": len(norms),
-            "cosine": float(lived.cosine.mean()), "std": float(self.policy.log_std.detach().exp().mean()), "kl": kl,
+            "cosine": cosine, "std": float(self.policy.log_std.detach().exp().mean()), "kl": kl,
         }  # fmt: skip
 
     def _worth(self, number: int, segment: Segment, generator: torch.Generator) -> Tensor:

@@ -14,14 +14,9 @@ from w4rl_fast.report.page import Figure, Section, environment, page, row, table
 from w4rl_fast.truth.spread import interquartile_mean, spread
 
 PAGE = "race.html"
-COLOURS = {
-    "fog": "c0",
-    "ppo": "c2",
-    "surrogate-only": "c1",
-    "coupled": "c3",
-    "no-refresh": "c4",
-    "straight-through": "c4",
-}
+COLOURS = {"fog": "c0", "ppo": "c2", "surrogate-only": "c1", "coupled": "c3", "straight-through": "c4"}
+PARTS_OF_FOG = {"no-refresh": "c0", "no-rehearsal": "c3", "rehearsal-only": "c1"}
+"""Dashed: FoG without one of its parts."""
 WHAT = {"scores": "score at the end", "returns": "return", "succeeded": "share of successes"}
 TICKS = 12
 
@@ -74,12 +69,9 @@ def section_of(curves: Sequence[Curve], what: str, name: str) -> Section:
 
 def by_frames(found: Sequence[Standing], name: str) -> str:
     series = [
-        Series(
-            each.method, [value.value for value in each.values], COLOURS[each.method],
-            intervals=[(value.low, value.high) for value in each.values],
-        )
+        drawn(each.method, [value.value for value in each.values], [(value.low, value.high) for value in each.values])
         for each in found
-    ]  # fmt: skip
+    ]
     marks = [f"{frames / 1000:.0f}k" for frames in found[0].frames]
     return line_chart(series, title=name.capitalize(), unit="", x_label="imagined frames", digits=2, marks=marks)
 
@@ -96,6 +88,12 @@ def by_seconds(curves: Sequence[Curve], what: str, name: str) -> str:
         values = [float(interquartile_mean(column)) if ok else None for column, ok in zip(table_.T, there, strict=True)]
         spreads = [spread(column.tolist()) if ok else None for column, ok in zip(table_.T, there, strict=True)]
         between = [None if each is None else (each.low, each.high) for each in spreads]
-        series.append(Series(method, values, COLOURS[method], intervals=between))
+        series.append(drawn(method, values, between))
     marks = [f"{second:.0f}" for second in grid]
     return line_chart(series, title=name.capitalize(), unit="", x_label="seconds", digits=2, marks=marks)
+
+
+def drawn(method: str, values: list[float] | list[float | None], intervals: list[tuple[float, float] | None]) -> Series:
+    """The line of a method."""
+    part = method in PARTS_OF_FOG
+    return Series(method, values, PARTS_OF_FOG[method] if part else COLOURS[method], dashed=part, intervals=intervals)
