@@ -114,8 +114,8 @@ class FoGConfig:
     minibatches: int = 4
     target_step: float = 0.1
     refreshes: int = 4
-    refresh_imagined: int = 96
-    refresh_real: int = 32
+    refresh_imagined: int = 128
+    refresh_real: int = 64
     ring: int = 256
     seed: int = 0
     score_every: int = 5
