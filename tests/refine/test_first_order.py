@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
 CONFIG = FoGConfig(
     worlds=6, steps=6, horizon=3, iterations=6, minibatches=2, critic_windows=3, refreshes=2, refresh_imagined=8,
     refresh_real=4, ring=10, score_every=2, target_kl=1e9, passes=1, rehearsals=1, rehearsed=5,
-    ahead=2,
+    ahead=2, trust=-1.0,
 )  # fmt: skip
 ROLLS = ("decoupled", "coupled", "surrogate")
 
@@ -223,6 +223,13 @@ def test_a_rehearsal_begins_anywhere_that_was_lately_visited(start, monkeypatch)
     assert not drawn[2] <= last, "the segment before the last one is remembered too"
     assert not torch.equal(seen[0][2][0], seen[1][2][0]), "every one moves the policy"
     assert not same(before, weights(one.policy))
+
+
+@pytest.mark.parametrize(("trust", "passes"), [(-1.0, 3), (1.0, 1)])
+def test_what_foresees_badly_is_not_rehearsed_in(start, trust, passes) -> None:
+    figures = start(passes=1, rehearsals=2, trust=trust).iterate()
+    assert -1 < figures["cosine"] < 1
+    assert figures["passes"] == passes
 
 
 def test_only_the_critic_and_the_dynamics_learn_at_first(start) -> None:

@@ -1,7 +1,8 @@
 """Settings of a refinement."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,19 +47,11 @@ class PPOConfig:
     save_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("worlds", "steps", "iterations", "epochs", "minibatches", "score_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: at least 1")
-        for name in ("gamma", "lam", "final_rate"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)}: from 0 to 1")
-        for name in ("clip", "max_grad_norm", "std", "target_kl", "advantage_floor"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}={getattr(self, name)}: above 0")
-        rates = ("learning_rate", "value_learning_rate")
-        for name in (*rates, "entropy_coefficient", "anchor", "value_warm_up", "seed", "caution"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)}: not below 0")
+        require(self, "at least 1", "worlds", "steps", "iterations", "epochs", "minibatches", "score_every")
+        require(self, "from 0 to 1", "gamma", "lam", "final_rate")
+        require(self, "above 0", "clip", "max_grad_norm", "std", "target_kl", "advantage_floor")
+        require(self, "not below 0", "learning_rate", "value_learning_rate", "entropy_coefficient", "anchor")
+        require(self, "not below 0", "value_warm_up", "seed", "caution")
         if self.minibatches > self.worlds * self.steps:
             raise ValueError(f"minibatches={self.minibatches}: at most worlds x steps, {self.worlds * self.steps}")
 
@@ -72,11 +65,12 @@ class FoGConfig:
 
     After each segment the policy follows the gradient of its return, of the rewards and of gamma^horizon times what the
     critic says of its end, `passes` times; then, `rehearsals` times, that of what the surrogate alone foresees of
-    `ahead` steps from `rehearsed` moments of the newest segments; but no further in all than `target_kl` from the
-    policy that acted. `roll` says where the passes go: at the values of the world, "decoupled"; at those of the
-    surrogate's own rollout from the same start, "coupled", while the world is imagined beside it; in the surrogate
-    alone and no world, "surrogate"; or through the diffusion world itself, "straight-through". An action beyond
-    [-1, 1] is one at the bound, without a slope; `excess` weighs means beyond it.
+    `ahead` steps from `rehearsed` moments of the newest segments, if it foresaw the changes of this one with a mean
+    cosine of `trust`; but no further in all than `target_kl` from the policy that acted. `roll` says where the passes
+    go: at the values of the world, "decoupled"; at those of the surrogate's own rollout from the same start, "coupled",
+    while the world is imagined beside it; in the surrogate alone and no world, "surrogate"; or through the diffusion
+    world itself, "straight-through". An action beyond [-1, 1] is one at the bound, without a slope; `excess` weighs
+    means beyond it.
 
     The critic learns TD(lambda) targets in `critic_passes` of `minibatches` over the newest `critic_windows` segments,
     from a target network that follows it by `target_step`. The dynamics of the surrogate learn, `refreshes` times a
@@ -124,25 +118,34 @@ class FoGConfig:
     save_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        counts = ("worlds", "steps", "horizon", "iterations", "critic_windows", "minibatches", "score_every", "ring")
-        for name in (*counts, "rehearsed", "ahead"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: at least 1")
-        for name in ("gamma", "lam", "final_rate", "target_step"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)}: from 0 to 1")
-        for name in ("max_grad_norm", "exploding", "std", "target_kl"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}={getattr(self, name)}: above 0")
-        rates = ("learning_rate", "critic_learning_rate", "surrogate_learning_rate")
-        weights = ("entropy_coefficient", "excess", "value_warm_up", "seed", "caution")
-        updates = ("passes", "rehearsals", "critic_passes", "refreshes", "refresh_imagined", "refresh_real")
-        for name in (*rates, *weights, *updates):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)}: not below 0")
+        require(self, "at least 1", "worlds", "steps", "horizon", "iterations", "critic_windows", "minibatches")
+        require(self, "at least 1", "score_every", "ring", "rehearsed", "ahead")
+        require(self, "from 0 to 1", "gamma", "lam", "final_rate", "target_step")
+        require(self, "a cosine, from -1 to 1", "trust")
+        require(self, "above 0", "max_grad_norm", "exploding", "std", "target_kl")
+        require(self, "not below 0", "learning_rate", "critic_learning_rate", "surrogate_learning_rate")
+        require(self, "not below 0", "entropy_coefficient", "excess", "value_warm_up", "seed", "caution")
+        require(self, "not below 0", "passes", "rehearsals", "critic_passes")
+        require(self, "not below 0", "refreshes", "refresh_imagined", "refresh_real")
         if self.steps % self.horizon:
             raise ValueError(f"steps={self.steps}, horizon={self.horizon}: whole segments make an episode")
         if not self.passes + self.rehearsals:
             raise ValueError("passes=0, rehearsals=0: a policy learns from one of them at least")
         if self.refreshes and not self.refresh_imagined + self.refresh_real:
             raise ValueError(f"refreshes={self.refreshes}: a refresh learns from imagined or from real sequences")
+
+
+RULES: dict[str, Callable[[float], bool]] = {
+    "at least 1": lambda x: x >= 1,
+    "from 0 to 1": lambda x: 0 <= x <= 1,
+    "a cosine, from -1 to 1": lambda x: -1 <= x <= 1,
+    "above 0": lambda x: x > 0,
+    "not below 0": lambda x: x >= 0,
+}
+
+
+def require(config: Any, rule: str, *names: str) -> None:
+    """Raise a ValueError for the first of some settings that breaks a rule."""
+    for name in names:
+        if not RULES[rule](getattr(config, name)):
+            raise ValueError(f"{name}={getattr(config, name)}: {rule}")
