@@ -58,4 +58,8 @@ def test_a_summary_compares_with_ppo_where_it_ran() -> None:
     both = summary([*curves("ppo", [[0.0, 0.1, 0.2, 0.4]] * 2), *curves("fog", [[0.0, 0.4, 0.5, 0.6]] * 2)], "scores")
     assert both["fog"]["frames_for_ppo"]["value"] == pytest.approx(0.25)
     assert "frames_for_ppo" not in both["ppo"]
-    assert "beyond_ppo" not in summary(curves("fog", [[0.0, 0.1, 0.2, 0.3]]), "scores")["fog"]
+    assert both["fog"]["beyond"]["ppo"]["value"] == pytest.approx(0.2)
+    assert both["ppo"]["beyond"]["fog"]["value"] == pytest.approx(-0.2)
+    alone = summary(curves("fog", [[0.0, 0.1, 0.2, 0.3]]), "scores")["fog"]
+    assert alone["beyond"] == {}
+    assert "frames_for_ppo" not in alone

@@ -84,23 +84,26 @@ def apart(curves: Sequence[Curve], method: str, against: str, what: str) -> Spre
 
 
 def summary(curves: Sequence[Curve], what: str, against: str = "ppo") -> dict[str, Any]:
-    """What a script would read."""
+    """What a script would read: of each method also how far it is beyond every other at the end, and the share of all
+    frames after which it has what another had.
+    """
     found = standings(curves, what)
     methods = [each.method for each in found]
+
+    def beside(method: str) -> dict[str, Any]:
+        others = [other for other in methods if other != method]
+        said: dict[str, Any] = {"beyond": {other: apart(curves, method, other, what)._asdict() for other in others}}
+        if against in others:
+            said[f"frames_for_{against}"] = frames_needed(curves, method, against, what)._asdict()
+        return said
+
     return {
         each.method: {
             "final": each.values[-1]._asdict(),
             "area": each.area._asdict(),
             "ms_per_frame": each.ms_per_frame,
             "seconds": each.seconds[-1],
-            **(
-                {
-                    f"frames_for_{against}": frames_needed(curves, each.method, against, what)._asdict(),
-                    f"beyond_{against}": apart(curves, each.method, against, what)._asdict(),
-                }
-                if against in methods and each.method != against
-                else {}
-            ),
+            **beside(each.method),
         }
         for each in found
     }
