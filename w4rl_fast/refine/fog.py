@@ -4,7 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -31,14 +31,16 @@ FOG, SETTINGS = "fog", "fog.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RefineFoGConfig:
-    """First-order refinement in worlds that begin anywhere in recorded episodes; `judged` held-out ones choose the best
-    policy by what it earns there. A surrogate is refused whose gradients agree with finite differences by less than a
-    mean cosine of `agree` at the longest horizon that was examined, up to that of the refinement.
+    """First-order refinement in worlds that begin where recorded episodes do, or at `any` of their moments, as `rows`
+    says; `judged` held-out ones choose the best policy by what it earns there. A surrogate is refused whose gradients
+    agree with finite differences by less than a mean cosine of `agree` at the longest horizon that was examined, up to
+    that of the refinement.
     """
 
     fog: FoGConfig = FoGConfig()  # noqa: RUF009
     agreement: AgreementConfig = AgreementConfig()  # noqa: RUF009
     agree: float = 0.5
+    rows: Literal["first", "any"] = "first"
     judged: int = 64
     slice_size: int = 32
 
@@ -55,10 +57,12 @@ def refine_fog(
     require_agreement(run, config, store, force=force)
     start = fresh(surrogate, config.fog) if scratch else run.policy
     engine = engine_before(folder)
-    common: dict[str, Any] = {"store": store, "slice_size": config.slice_size, "ends": False, "engine": engine}
-    worlds = run.imagination(num_worlds=config.fog.worlds, horizon=config.fog.steps, rows="any", **common)
+    common: dict[str, Any] = {
+        "store": store, "slice_size": config.slice_size, "ends": False, "engine": engine, "rows": config.rows
+    }  # fmt: skip
+    worlds = run.imagination(num_worlds=config.fog.worlds, horizon=config.fog.steps, **common)
     held_out = run.imagination(
-        num_worlds=config.judged, horizon=config.fog.steps, rows="any", side="held-out", autoreset=False, **common
+        num_worlds=config.judged, horizon=config.fog.steps, side="held-out", autoreset=False, **common
     )
     trained = load_config(run.path / "surrogate" / TRAIN, TrainSurrogateConfig)
     tracks = tracks_of(surrogate, Store(run.open_store(store).path), trained) if config.fog.refreshes else None

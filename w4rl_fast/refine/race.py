@@ -58,7 +58,8 @@ NO_ANCHOR = PPOConfig(
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RaceConfig:
     """`methods` refine the same start, a fresh policy ("scratch") or the run's own ("clone"), by `frames` frames of the
-    run's world or of the simulator itself, once for each of `seeds` seeds, in episodes of `steps`.
+    run's world, from the first or `any` moments of recorded episodes, or of the simulator itself, once for each of
+    `seeds` seeds, in episodes of `steps`.
 
     After each of `points` equal parts the policy plays `episodes` real ones, on seeds to tune on, or, for the record,
     on those that policies are judged on.
@@ -73,6 +74,7 @@ class RaceConfig:
     forward: Literal["world", "simulator"] = "world"
     start: Literal["clone", "scratch"] = "scratch"
     steps: int | None = None
+    rows: Literal["first", "any"] = "first"
     tuning: bool = False
     ppo: PPOConfig = NO_ANCHOR
     fog: FoGConfig = FoGConfig()  # noqa: RUF009
@@ -147,7 +149,16 @@ class Race:
     def identity(self, method: str) -> dict[str, Any]:
         """What a curve depends on besides its seed."""
         whole = to_json_dict(self.config)
-        names = ("frames", "points", "episodes", "forward", "start", "tuning", "ppo" if method == "ppo" else "fog")
+        names = (
+            "frames",
+            "points",
+            "episodes",
+            "forward",
+            "start",
+            "rows",
+            "tuning",
+            "ppo" if method == "ppo" else "fog",
+        )
         world = digest(self.run.world) if self.config.forward == "world" else ""
         start = digest(self.run.policy) if self.config.start == "clone" else ""
         weights = f"{digest(self.surrogate)} {world} {start}"
@@ -205,7 +216,12 @@ class Race:
         if self.config.forward == "simulator":
             return Simulated(self.run.task, ImaginationConfig(num_worlds=count, horizon=self.steps, ends=False))
         return self.run.imagination(
-            store=self.store, num_worlds=count, horizon=self.steps, ends=False, rows="any", slice_size=min(32, count)
+            store=self.store,
+            num_worlds=count,
+            horizon=self.steps,
+            ends=False,
+            rows=self.config.rows,
+            slice_size=min(32, count),
         )
 
     def tracks(self, config: FoGConfig) -> RealTracks | None:
