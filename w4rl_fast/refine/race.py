@@ -149,16 +149,9 @@ class Race:
     def identity(self, method: str) -> dict[str, Any]:
         """What a curve depends on besides its seed."""
         whole = to_json_dict(self.config)
-        names = (
-            "frames",
-            "points",
-            "episodes",
-            "forward",
-            "start",
-            "rows",
-            "tuning",
-            "ppo" if method == "ppo" else "fog",
-        )
+        names = ["frames", "points", "episodes", "forward", "start", "tuning", "ppo" if method == "ppo" else "fog"]
+        if self.config.forward == "world":
+            names.append("rows")
         world = digest(self.run.world) if self.config.forward == "world" else ""
         start = digest(self.run.policy) if self.config.start == "clone" else ""
         weights = f"{digest(self.surrogate)} {world} {start}"
