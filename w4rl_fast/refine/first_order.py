@@ -137,7 +137,8 @@ class FirstOrder(Refinement):
             return worth(self.policy, self.surrogate, self.target, segment, through=self.through, **settings)
         place, steps = Place(segment.latents[0], segment.cells[0]), config.horizon
         if number >= config.passes:
-            place, steps = self.memory.places(config.rehearsed, generator), config.ahead
+            visited = self.memory.places(config.rehearsed, generator)
+            place, steps = Place(*(each.to(segment.latents.device) for each in visited)), config.ahead
         chances = self._chances(steps, place, generator)
         return rehearsed(self.policy, self.surrogate, self.target, place, chances, **settings)
 
