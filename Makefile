@@ -35,7 +35,7 @@ build: $(TESTED)
 	done
 
 # What the main job takes; then what its tests, its benchmarks and work on it take besides.
-$(READY): pyproject.toml constraints.txt CMakeLists.txt $(wildcard kernels/native/*)
+$(READY): pyproject.toml constraints.txt CMakeLists.txt $(wildcard kernels/native/* w4rl_fast/robot/native/*)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -c constraints.txt -e ".[sim,openvino]"
 	touch $@

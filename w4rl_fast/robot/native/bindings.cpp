@@ -1,0 +1,274 @@
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+
+#include "channel.hpp"
+#include "plant.hpp"
+#include "servo.hpp"
+
+namespace nb = nanobind;
+using nb::literals::operator""_a;
+using namespace w4rl;
+
+namespace {
+
+template <typename Value, typename... Shape>
+using Array = nb::ndarray<Value, nb::c_contig, nb::device::cpu, Shape...>;
+using Bytes = Array<std::uint8_t, nb::ndim<1>>;
+using Seven = Array<const double, nb::shape<joints>>;
+
+Joints seven(const Seven& array) {
+    Joints values;
+    std::memcpy(values.data(), array.data(), sizeof values);
+    return values;
+}
+
+std::int64_t now() noexcept {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
+
+Channel& channel_of(const Bytes& memory) {
+    if (memory.size() < sizeof(Channel)) throw std::invalid_argument("the memory is too small for a channel");
+    return *std::launder(reinterpret_cast<Channel*>(memory.data()));
+}
+
+void create_channel(const Bytes& memory) {
+    channel_of(memory);
+    new (memory.data()) Channel();
+}
+
+Channel& open_channel(const Bytes& memory) {
+    Channel& channel = channel_of(memory);
+    if (channel.magic != Channel::mark || channel.size != static_cast<std::int64_t>(sizeof(Channel)))
+        throw std::invalid_argument("the memory holds no channel of this version");
+    return channel;
+}
+
+// The policy's side of a channel.
+class Sender {
+public:
+    explicit Sender(Bytes memory) : memory_(std::move(memory)), channel_(open_channel(memory_)) {}
+
+    std::int64_t post(std::int64_t kind, const Array<const double, nb::ndim<1>>& times,
+                      const Array<const double, nb::shape<-1, joints>>& values, double width) {
+        if (times.size() > points || times.shape(0) != values.shape(0))
+            throw std::invalid_argument("a message has at most 32 points, and as many times");
+        Message& draft = channel_.targets.draft();
+        draft.number = ++channel_.posted;
+        draft.kind = kind;
+        draft.count = static_cast<std::int64_t>(times.shape(0));
+        draft.width = width;
+        std::memcpy(draft.times.data(), times.data(), times.size() * sizeof(double));
+        std::memcpy(draft.values.data(), values.data(), values.size() * sizeof(double));
+        channel_.targets.publish();
+        return channel_.posted;
+    }
+
+    void report(const Bytes& into) {
+        if (into.size() != sizeof(Report)) throw std::invalid_argument("a report has another size");
+        std::memcpy(into.data(), &channel_.reports.newest(), sizeof(Report));
+    }
+
+    std::int64_t recorded() const noexcept { return channel_.recorded.load(std::memory_order_acquire); }
+
+    void samples_since(std::int64_t first, const Bytes& into) const {
+        const std::int64_t count = static_cast<std::int64_t>(into.size() / sizeof(Sample));
+        for (std::int64_t k = 0; k < count; ++k)
+            std::memcpy(into.data() + k * sizeof(Sample), &channel_.record[(first + k) % samples], sizeof(Sample));
+    }
+
+    void quit() noexcept { channel_.quit.store(1, std::memory_order_release); }
+
+private:
+    Bytes memory_;
+    Channel& channel_;
+};
+
+// A servo with a channel of its own or a shared one.
+class Driver {
+public:
+    Driver(const Settings& settings, Bytes memory)
+        : servo_(settings), memory_(std::move(memory)), channel_(open_channel(memory_)) {}
+
+    bool start(const Seven& angles) {
+        const bool begun = servo_.start(seven(angles));
+        tell(nullptr, nullptr, 0.0, 0);
+        return begun;
+    }
+
+    void step(const nb::object& measured, const nb::object& speed, double opening, std::int64_t elapsed) {
+        Joints at, fast;
+        const bool given = !measured.is_none();
+        if (given) {
+            at = seven(nb::cast<Seven>(measured));
+            fast = seven(nb::cast<Seven>(speed));
+        }
+        cycle(given ? &at : nullptr, given ? &fast : nullptr, opening, elapsed);
+    }
+
+    // As many ticks as `commands` (N, 7) has rows, with nothing measured; each row gets what was sent.
+    void run(const Array<double, nb::shape<-1, joints>>& commands, const Array<std::int64_t, nb::ndim<2>>& states) {
+        if (states.shape(0) != commands.shape(0) || states.shape(1) != 3)
+            throw std::invalid_argument("states are mode, fault and flags of each tick");
+        const nb::gil_scoped_release released;
+        for (std::size_t k = 0; k < commands.shape(0); ++k) {
+            cycle(nullptr, nullptr, 0.0, 1);
+            for (int i = 0; i < joints; ++i) commands.data()[k * joints + i] = servo_.motions[i].position;
+            states.data()[3 * k] = static_cast<std::int64_t>(servo_.mode);
+            states.data()[3 * k + 1] = static_cast<std::int64_t>(servo_.fault);
+            states.data()[3 * k + 2] = servo_.flags;
+        }
+    }
+
+    // As many ticks with a simulated arm that follows the commands.
+    void simulate(Plant& plant, std::int64_t ticks) {
+        const nb::gil_scoped_release released;
+        for (std::int64_t k = 0; k < ticks; ++k) {
+            Joints at, fast;
+            plant.measure(at, fast);
+            cycle(&at, &fast, plant.opening(), 1);
+            Joints angles, speeds;
+            for (int i = 0; i < joints; ++i) {
+                angles[i] = servo_.motions[i].position;
+                speeds[i] = servo_.motions[i].speed;
+            }
+            plant.step(angles, speeds, servo_.width);
+        }
+    }
+
+    Servo& servo() noexcept { return servo_; }
+    bool asked_to_quit() const noexcept { return channel_.quit.load(std::memory_order_acquire) != 0; }
+    double* command() noexcept { return command_.data(); }
+    std::int64_t duration() const noexcept { return duration_; }
+
+private:
+    void cycle(const Joints* measured, const Joints* speed, double opening, std::int64_t elapsed) noexcept {
+        const std::int64_t begun = now();
+        servo_.step(&channel_.targets.newest(), measured, elapsed);
+        duration_ = now() - begun;
+        if (elapsed > 1) {
+            missed_ += elapsed - 1;
+            longest_ = std::max(longest_, elapsed - 1);
+        }
+        tell(measured, speed, opening, begun);
+    }
+
+    void tell(const Joints* measured, const Joints* speed, double opening, std::int64_t stamp) noexcept {
+        Report& report = channel_.reports.draft();
+        report = Report{};
+        report.tick = servo_.tick;
+        report.mode = static_cast<std::int64_t>(servo_.mode);
+        report.fault = static_cast<std::int64_t>(servo_.fault);
+        report.flags = servo_.flags;
+        report.number = servo_.number;
+        report.joined = servo_.joined;
+        report.age = servo_.age;
+        report.taken = servo_.taken;
+        report.refused = servo_.refused;
+        report.missed = missed_;
+        report.longest = longest_;
+        report.stamp = stamp;
+        for (int i = 0; i < joints; ++i) {
+            command_[i] = report.command[i] = servo_.motions[i].position;
+            report.speed[i] = servo_.motions[i].speed;
+            report.acceleration[i] = servo_.motions[i].acceleration;
+        }
+        report.goal = servo_.goal;
+        report.measured = measured != nullptr ? *measured : report.command;
+        report.measured_speed = speed != nullptr ? *speed : report.speed;
+        report.width = servo_.width;
+        report.opening = opening;
+        report.duration = duration_;
+        channel_.reports.publish();
+        const std::int64_t count = channel_.recorded.load(std::memory_order_relaxed);
+        channel_.record[count % samples] = {servo_.tick, report.mode, report.flags, duration_, command_};
+        channel_.recorded.store(count + 1, std::memory_order_release);
+    }
+
+    Servo servo_;
+    Bytes memory_;
+    Channel& channel_;
+    Joints command_{};
+    std::int64_t duration_ = 0, missed_ = 0, longest_ = 0;
+};
+
+constexpr int axis_numbers = sizeof(Axis) / sizeof(double);
+
+Settings settings_of(const Array<const double, nb::shape<joints, axis_numbers>>& axes, const Seven& posture,
+                     const Array<const double, nb::shape<2, 3>>& walls,
+                     const Array<const double, nb::shape<-1, 2, 3>>& keep_out,
+                     const Array<const double, nb::shape<parts>>& radii,
+                     const Array<const std::int64_t, nb::shape<3>>& patience,
+                     const Array<const double, nb::shape<3>>& jump, std::int64_t fading, double astray,
+                     double opening) {
+    if (keep_out.shape(0) > most_boxes) throw std::invalid_argument("at most 16 boxes can be kept out of");
+    Settings settings;
+    std::memcpy(settings.axes.data(), axes.data(), sizeof settings.axes);
+    settings.posture = seven(posture);
+    std::memcpy(&settings.walls, walls.data(), sizeof settings.walls);
+    settings.boxes = static_cast<int>(keep_out.shape(0));
+    std::memcpy(settings.keep_out.data(), keep_out.data(), keep_out.size() * sizeof(double));
+    std::memcpy(settings.radii.data(), radii.data(), sizeof settings.radii);
+    std::memcpy(settings.patience.data(), patience.data(), sizeof settings.patience);
+    std::memcpy(settings.jump.data(), jump.data(), sizeof settings.jump);
+    settings.fading = fading;
+    settings.astray = astray;
+    settings.opening = opening;
+    return settings;
+}
+
+}  // namespace
+
+NB_MODULE(_servo, module) {
+    module.attr("CHANNEL_BYTES") = sizeof(Channel);
+    module.attr("REPORT_BYTES") = sizeof(Report);
+    module.attr("SAMPLE_BYTES") = sizeof(Sample);
+    module.attr("SAMPLES") = samples;
+    module.def("create_channel", &create_channel, "memory"_a, "Make the memory a channel.");
+
+    nb::class_<Settings>(module, "Settings");
+    module.def("settings", &settings_of, "axes"_a, "posture"_a, "walls"_a, "keep_out"_a, "radii"_a, "patience"_a,
+               "jump"_a, "fading"_a, "astray"_a, "opening"_a);
+
+    nb::class_<Sender>(module, "Sender")
+        .def(nb::init<Bytes>(), "memory"_a)
+        .def("post", &Sender::post, "kind"_a, "times"_a, "values"_a, "width"_a = -1.0)
+        .def("report", &Sender::report, "into"_a)
+        .def("samples_since", &Sender::samples_since, "first"_a, "into"_a)
+        .def_prop_ro("recorded", &Sender::recorded)
+        .def("quit", &Sender::quit);
+
+    nb::class_<Plant>(module, "Plant")
+        .def("__init__",
+             [](Plant* self, std::uintptr_t step, std::uintptr_t model, std::uintptr_t data,
+                const Array<double, nb::ndim<1>>& angles, const Array<double, nb::ndim<1>>& speeds,
+                const Array<double, nb::ndim<1>>& control, int substeps) {
+                 if (angles.size() < joints + 2 || speeds.size() < joints || control.size() < 2 * joints + 1)
+                     throw std::invalid_argument("the model is not an arm with a hand");
+                 new (self) Plant(step, model, data, angles.data(), speeds.data(), control.data(), substeps);
+             },
+             "step"_a, "model"_a, "data"_a, "angles"_a, "speeds"_a, "control"_a, "substeps"_a = 1);
+
+    nb::class_<Driver>(module, "Driver")
+        .def(nb::init<const Settings&, Bytes>(), "settings"_a, "memory"_a)
+        .def("start", &Driver::start, "angles"_a)
+        .def("step", &Driver::step, "measured"_a.none() = nb::none(), "speed"_a.none() = nb::none(),
+             "opening"_a = 0.0, "elapsed"_a = 1)
+        .def("run", &Driver::run, "commands"_a, "states"_a)
+        .def("simulate", &Driver::simulate, "plant"_a, "ticks"_a)
+        .def_prop_ro("command",
+                     [](Driver& self) { return nb::ndarray<nb::numpy, const double, nb::shape<joints>>(self.command(), {joints}, nb::find(&self)); })
+        .def_prop_ro("tick", [](Driver& self) { return self.servo().tick; })
+        .def_prop_ro("mode", [](Driver& self) { return static_cast<std::int64_t>(self.servo().mode); })
+        .def_prop_ro("fault", [](Driver& self) { return static_cast<std::int64_t>(self.servo().fault); })
+        .def_prop_ro("flags", [](Driver& self) { return self.servo().flags; })
+        .def_prop_ro("width", [](Driver& self) { return self.servo().width; })
+        .def_prop_ro("quit", &Driver::asked_to_quit)
+        .def_prop_ro("duration", &Driver::duration);
+}

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "servo.hpp"
+
+namespace w4rl {
+
+// The newest value of one writer for one reader, in memory that both share. Neither ever waits, and a writer that dies in
+// the middle of a value leaves the last whole one: three slots, of which each side owns one and the third changes hands.
+template <typename Value>
+class Latest {
+public:
+    // The writer's slot; `publish` makes it the newest.
+    Value& draft() noexcept { return slots_[writing_]; }
+
+    // Release: what was written before is seen by whoever takes the slot. Acquire: the slot that comes back has been read.
+    void publish() noexcept { writing_ = shared_.exchange(writing_ | fresh, std::memory_order_acq_rel) & index; }
+
+    // The newest whole value; it stays as it is until the next call.
+    const Value& newest() noexcept {
+        if (shared_.load(std::memory_order_relaxed) & fresh)
+            reading_ = shared_.exchange(reading_, std::memory_order_acq_rel) & index;
+        return slots_[reading_];
+    }
+
+private:
+    static constexpr std::uint32_t fresh = 4, index = 3;
+    static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
+
+    alignas(64) std::uint32_t writing_ = 0;
+    alignas(64) std::uint32_t reading_ = 1;
+    alignas(64) std::atomic<std::uint32_t> shared_{2};
+    alignas(64) std::array<Value, 3> slots_{};
+};
+
+// What the servo says after each tick: eight bytes a field. The names and units are in protocol.py.
+struct Report {
+    std::int64_t tick = 0, mode = 0, fault = 0, flags = 0, number = 0, joined = 0, age = 0, taken = 0, refused = 0;
+    std::int64_t missed = 0, longest = 0, state = 0, stamp = 0;
+    Joints command{}, speed{}, acceleration{}, goal{}, measured{}, measured_speed{};
+    double width = 0.0, opening = 0.0;
+    std::int64_t duration = 0;
+};
+
+struct Sample {
+    std::int64_t tick = 0, mode = 0, flags = 0, duration = 0;
+    Joints command{};
+};
+
+inline constexpr std::int64_t samples = 16'384;
+
+// All that a policy's process and a servo's process share.
+struct Channel {
+    std::int64_t magic = mark, size = sizeof(Channel);
+    std::atomic<std::int64_t> quit{0};
+    std::int64_t posted = 0;
+    Latest<Message> targets;
+    Latest<Report> reports;
+    // The last ticks, whole from the newest backwards except for the one that is being written.
+    std::atomic<std::int64_t> recorded{0};
+    std::array<Sample, samples> record{};
+
+    static constexpr std::int64_t mark = 0x7734'726c'0001;
+};
+
+}  // namespace w4rl

@@ -1,0 +1,1 @@
+"""The servo in plain Python, which defines what the native one does."""
