@@ -2,23 +2,24 @@ import pytest
 
 from w4rl_fast.errors import MissingExtra, UserError
 from w4rl_fast.tasks import TaskConfig, default_config, make_task, task_names
-from w4rl_fast.tasks.catalogue import CAMERAS, PUSH_T, TIMING
+from w4rl_fast.tasks.catalogue import CAMERAS, FAMILY, FRANKA, FRANKA_CAMERAS, FRANKA_TIMING, PUSH_T, TIMING
 from w4rl_fast.tasks.metaworld import SIMULATOR_STEPS
 
 
-def test_there_are_fifty_tasks_of_metaworld_and_one_more_and_each_default_fits_its_simulator():
+def test_there_are_fifty_tasks_of_metaworld_six_of_a_franka_and_one_more_and_each_default_fits_its_simulator():
     names = task_names()
-    assert len(names) == len(set(names)) == 51 and PUSH_T in names
-    assert set(CAMERAS) <= set(TIMING)
+    assert len(names) == len(set(names)) == 57 and PUSH_T in names
+    assert sum(name.startswith(FRANKA) for name in names) == 6
+    assert set(CAMERAS) <= set(TIMING) and set(FRANKA_CAMERAS) <= set(FRANKA_TIMING)
     for name in names:
         config = default_config(name, image_size=32)
         assert (config.name, config.image_size, config.renderer) == (name, 32, "ray")
-        assert config.horizon * config.action_repeat <= SIMULATOR_STEPS or name == PUSH_T
+        assert config.horizon * config.action_repeat <= SIMULATOR_STEPS or not name.startswith(FAMILY)
 
 
 def test_the_names_are_those_of_metaworld():
     environments = pytest.importorskip("metaworld.env_dict").ALL_V3_ENVIRONMENTS
-    assert {name.removeprefix("metaworld/") for name in task_names()} == {*environments, PUSH_T}
+    assert {name.removeprefix(FAMILY) for name in task_names() if name.startswith(FAMILY)} == {*environments}
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,8 @@ def test_the_names_are_those_of_metaworld():
         ("button-press-v3", "metaworld/button-press-v3"),
         ("metaworld/button-press-v2", "metaworld/button-press-v3"),
         ("metaworld/Coffee-Pull-V3", "metaworld/coffee-pull-v3"),
-        ("", "metaworld/assembly-v3"),
+        ("", "franka/close-drawer"),
+        ("franka/pick-aple", "franka/pick-apple"),
     ],
 )
 @pytest.mark.parametrize("call", [default_config, lambda name: make_task(TaskConfig(name=name))])

@@ -2,13 +2,14 @@
 
 from typing import NamedTuple
 
-from w4rl_fast.errors import UserError, near
+from w4rl_fast.errors import MissingExtra, UserError, near
 from w4rl_fast.tasks.camera import Camera
 from w4rl_fast.tasks.protocol import Task, TaskConfig
 from w4rl_fast.tasks.push_t.config import PushTConfig
 
 FAMILY = "metaworld/"
 PUSH_T = "push-t"
+FRANKA = "franka/"
 ACTIONS = "hand dx, dy, dz; gripper closes"
 PUSH_T_ACTIONS = "where the disc goes: x, y"
 
@@ -97,21 +98,37 @@ CAMERAS = {
 PUSH_T_TIMING = Timing(10, 1.0, 200)
 
 
+# Fifty physics steps of 2 ms each: 10 Hz. The horizon leaves a disturbed expert time for a second grasp.
+FRANKA_TIMING = {
+    "pick-apple": Timing(50, 1.0, 30),
+    "push-button": Timing(50, 1.0, 20),
+    "put-bread-in": Timing(50, 1.0, 50),
+    "put-bread-out": Timing(50, 1.0, 40),
+    "pull-coffee": Timing(50, 1.0, 30),
+    "close-drawer": Timing(50, 1.0, 25),
+}
+# From before the arm, at its right hand, so that it does not hide what it reaches for.
+FRONT = Camera(lookat=(0.50, 0.0, 0.14), distance=0.82, azimuth=150.0, elevation=-28.0)
+# From its right hand, half behind it: what faces the robot and is pushed or pulled along its way.
+ASIDE = Camera(lookat=(0.53, 0.0, 0.15), distance=0.78, azimuth=76.0, elevation=-24.0)
+FRANKA_CAMERAS = {"pull-coffee": ASIDE, "close-drawer": ASIDE}
+
+
 def task_names() -> list[str]:
-    return [*(FAMILY + name for name in TIMING), PUSH_T]
+    return [*(FAMILY + name for name in TIMING), PUSH_T, *(FRANKA + name for name in FRANKA_TIMING)]
 
 
 def timing_of(name: str) -> Timing:
     if name == PUSH_T:
         return PUSH_T_TIMING
-    short = name.removeprefix(FAMILY)
-    if short not in TIMING or not name.startswith(FAMILY):
-        raise UserError(
-            f"task {name!r}",
-            rule="there is no such task",
-            remedy=f"{near(name, task_names())} `w4rl tasks` lists all {len(task_names())}",
-        )
-    return TIMING[short]
+    for family, timings in ((FAMILY, TIMING), (FRANKA, FRANKA_TIMING)):
+        if name.startswith(family) and name.removeprefix(family) in timings:
+            return timings[name.removeprefix(family)]
+    raise UserError(
+        f"task {name!r}",
+        rule="there is no such task",
+        remedy=f"{near(name, task_names())} `w4rl tasks` lists all {len(task_names())}",
+    )
 
 
 def actions_of(name: str) -> str:
@@ -127,10 +144,17 @@ def default_config(name: str, *, image_size: int = 64) -> TaskConfig:
             name=name, image_size=image_size, action_repeat=timing.action_repeat, horizon=timing.horizon,
             push_t=PushTConfig(),
         )  # fmt: skip
-    camera = CAMERAS.get(name.removeprefix(FAMILY), REAR)
     return TaskConfig(
-        name=name, image_size=image_size, action_repeat=timing.action_repeat, horizon=timing.horizon, camera=camera
-    )
+        name=name, image_size=image_size, action_repeat=timing.action_repeat, horizon=timing.horizon,
+        camera=camera_of(name),
+    )  # fmt: skip
+
+
+def camera_of(name: str) -> Camera:
+    """Where a task in space is seen from."""
+    if name.startswith(FRANKA):
+        return FRANKA_CAMERAS.get(name.removeprefix(FRANKA), FRONT)
+    return CAMERAS.get(name.removeprefix(FAMILY), REAR)
 
 
 def make_task(config: TaskConfig) -> Task:
@@ -140,6 +164,13 @@ def make_task(config: TaskConfig) -> Task:
         from w4rl_fast.tasks.push_t.task import PushTTask
 
         return PushTTask(config)
+    if config.name.startswith(FRANKA):
+        try:
+            from w4rl_fast.tasks.franka.task import FrankaTask
+        except ModuleNotFoundError as error:
+            raise MissingExtra("mujoco", extra="sim") from error
+
+        return FrankaTask(config)
     from w4rl_fast.tasks.metaworld import MetaWorldTask
 
     return MetaWorldTask(config, expert_gain=timing.expert_gain if config.action_repeat > 1 else 1.0)

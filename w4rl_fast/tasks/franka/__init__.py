@@ -1,0 +1,1 @@
+"""Six tasks on a table with a Franka Panda, simulated in MuJoCo."""
