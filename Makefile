@@ -41,5 +41,5 @@ $(READY): pyproject.toml constraints.txt CMakeLists.txt $(wildcard kernels/nativ
 	touch $@
 
 $(TESTED): $(READY)
-	$(BIN)/python -m pip install -c constraints.txt -e ".[sim,hdf5,triton,onnx,openvino,tensorrt-rtx,dev]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[sim,hdf5,triton,onnx,openvino,tensorrt-rtx,fci,camera,dev]"
 	touch $@

@@ -11,7 +11,7 @@ from w4rl_fast.errors import UserError
 from w4rl_fast.tasks import default_config, make_task, task_names
 
 SOME = ["button-press-v3", "coffee-pull-v3", "drawer-close-v3", "door-lock-v3", "hammer-v3"]
-ALL = [name.removeprefix("metaworld/") for name in task_names()]
+ALL = [name.removeprefix("metaworld/") for name in task_names() if name.startswith("metaworld/")]
 
 
 def task_of(name, **settings):

@@ -50,7 +50,7 @@ def test_every_ray_meets_what_it_meets_in_mujoco(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", task_names())
+@pytest.mark.parametrize("name", [name for name in task_names() if name.startswith("metaworld/")])
 def test_every_ray_of_every_task_meets_what_it_meets_in_mujoco(name):
     check_hits(name.removeprefix("metaworld/"))
 

@@ -45,6 +45,22 @@ class Fault(IntEnum):
     """The next command would not be one: a defect of the servo itself."""
 
 
+class Wish(IntEnum):
+    """What a policy's process asks a servo's for besides targets."""
+
+    NOTHING = 0
+    LEAVE = 1
+    RECOVER = 2
+
+
+class Link(IntEnum):
+    """How the servo's process stands with its arm."""
+
+    UP = 0
+    REFLEX = 1
+    """The robot stopped itself; `recover` makes it ready again."""
+
+
 class Flag(IntFlag):
     """What became of the newest message in this tick, and what limits were met."""
 
@@ -76,4 +92,11 @@ REPORT = [
 ]
 """What a servo says after each tick, as a numpy type: `number` of the newest message and the tick it `joined` at, ticks
 `missed` in all and the `longest` run of them, `stamp` and `duration` of the last step (ns, monotonic), angles in rad."""
-SAMPLE = [("tick", "<i8"), ("mode", "<i8"), ("flags", "<i8"), ("duration", "<i8"), ("command", "<f8", JOINTS)]
+SAMPLE = [
+    ("tick", "<i8"),
+    ("mode", "<i8"),
+    ("flags", "<i8"),
+    ("duration", "<i8"),
+    ("width", "<f8"),
+    ("command", "<f8", JOINTS),
+]

@@ -83,7 +83,19 @@ public:
             std::memcpy(into.data() + k * sizeof(Sample), &channel_.record[(first + k) % samples], sizeof(Sample));
     }
 
-    void quit() noexcept { channel_.quit.store(1, std::memory_order_release); }
+    // Counts of the times between steps and inside them, one row each.
+    void histograms(const Array<std::int64_t, nb::ndim<2>>& into) const {
+        if (into.shape(0) != 2 || into.shape(1) * sizeof(std::int64_t) != sizeof(Histogram))
+            throw std::invalid_argument("a histogram has another size");
+        std::memcpy(into.data(), &channel_.intervals, sizeof(Histogram));
+        std::memcpy(into.data() + into.shape(1), &channel_.durations, sizeof(Histogram));
+    }
+
+    void tell_opening(double width) noexcept { channel_.opening.store(width, std::memory_order_relaxed); }
+
+    std::int64_t number() const noexcept { return channel_.posted; }
+
+    void wish(std::int64_t what) noexcept { channel_.wish.store(what, std::memory_order_release); }
 
 private:
     Bytes memory_;
@@ -143,7 +155,13 @@ public:
     }
 
     Servo& servo() noexcept { return servo_; }
-    bool asked_to_quit() const noexcept { return channel_.quit.load(std::memory_order_acquire) != 0; }
+    // What is wished for, once.
+    std::int64_t wish() noexcept { return channel_.wish.exchange(0, std::memory_order_acq_rel); }
+    void miss(std::int64_t ticks) noexcept {
+        missed_ += ticks;
+        longest_ = std::max(longest_, ticks);
+    }
+    void tell_state(std::int64_t state) noexcept { state_ = state; }
     double* command() noexcept { return command_.data(); }
     std::int64_t duration() const noexcept { return duration_; }
 
@@ -152,10 +170,10 @@ private:
         const std::int64_t begun = now();
         servo_.step(&channel_.targets.newest(), measured, elapsed);
         duration_ = now() - begun;
-        if (elapsed > 1) {
-            missed_ += elapsed - 1;
-            longest_ = std::max(longest_, elapsed - 1);
-        }
+        channel_.durations.add(duration_);
+        if (begun_ != 0) channel_.intervals.add(begun - begun_);
+        begun_ = begun;
+        if (elapsed > 1) miss(elapsed - 1);
         tell(measured, speed, opening, begun);
     }
 
@@ -173,6 +191,7 @@ private:
         report.refused = servo_.refused;
         report.missed = missed_;
         report.longest = longest_;
+        report.state = state_;
         report.stamp = stamp;
         for (int i = 0; i < joints; ++i) {
             command_[i] = report.command[i] = servo_.motions[i].position;
@@ -183,11 +202,12 @@ private:
         report.measured = measured != nullptr ? *measured : report.command;
         report.measured_speed = speed != nullptr ? *speed : report.speed;
         report.width = servo_.width;
-        report.opening = opening;
+        const double told = channel_.opening.load(std::memory_order_relaxed);
+        report.opening = told >= 0.0 ? told : opening;
         report.duration = duration_;
         channel_.reports.publish();
         const std::int64_t count = channel_.recorded.load(std::memory_order_relaxed);
-        channel_.record[count % samples] = {servo_.tick, report.mode, report.flags, duration_, command_};
+        channel_.record[count % samples] = {servo_.tick, report.mode, report.flags, duration_, servo_.width, command_};
         channel_.recorded.store(count + 1, std::memory_order_release);
     }
 
@@ -195,7 +215,7 @@ private:
     Bytes memory_;
     Channel& channel_;
     Joints command_{};
-    std::int64_t duration_ = 0, missed_ = 0, longest_ = 0;
+    std::int64_t begun_ = 0, duration_ = 0, missed_ = 0, longest_ = 0, state_ = 0;
 };
 
 constexpr int axis_numbers = sizeof(Axis) / sizeof(double);
@@ -226,10 +246,13 @@ Settings settings_of(const Array<const double, nb::shape<joints, axis_numbers>>&
 }  // namespace
 
 NB_MODULE(_servo, module) {
+    nb::set_leak_warnings(false);  // an arm that is still open when Python ends is not a leak
     module.attr("CHANNEL_BYTES") = sizeof(Channel);
     module.attr("REPORT_BYTES") = sizeof(Report);
     module.attr("SAMPLE_BYTES") = sizeof(Sample);
     module.attr("SAMPLES") = samples;
+    module.attr("HISTOGRAM") = sizeof(Histogram) / sizeof(std::int64_t);
+    module.attr("HISTOGRAM_PARTS") = Histogram::parts;
     module.def("create_channel", &create_channel, "memory"_a, "Make the memory a channel.");
 
     nb::class_<Settings>(module, "Settings");
@@ -242,7 +265,10 @@ NB_MODULE(_servo, module) {
         .def("report", &Sender::report, "into"_a)
         .def("samples_since", &Sender::samples_since, "first"_a, "into"_a)
         .def_prop_ro("recorded", &Sender::recorded)
-        .def("quit", &Sender::quit);
+        .def("histograms", &Sender::histograms, "into"_a)
+        .def("tell_opening", &Sender::tell_opening, "width"_a)
+        .def_prop_ro("number", &Sender::number)
+        .def("wish", &Sender::wish, "what"_a);
 
     nb::class_<Plant>(module, "Plant")
         .def("__init__",
@@ -269,6 +295,9 @@ NB_MODULE(_servo, module) {
         .def_prop_ro("fault", [](Driver& self) { return static_cast<std::int64_t>(self.servo().fault); })
         .def_prop_ro("flags", [](Driver& self) { return self.servo().flags; })
         .def_prop_ro("width", [](Driver& self) { return self.servo().width; })
-        .def_prop_ro("quit", &Driver::asked_to_quit)
+        .def("wish", &Driver::wish)
+        .def("miss", &Driver::miss, "ticks"_a)
+        .def("tell_state", &Driver::tell_state, "state"_a)
+        .def_prop_ro("still", [](Driver& self) { return self.servo().still(); })
         .def_prop_ro("duration", &Driver::duration);
 }

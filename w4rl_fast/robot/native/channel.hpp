@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstdint>
 
 #include "servo.hpp"
@@ -47,7 +49,24 @@ struct Report {
 
 struct Sample {
     std::int64_t tick = 0, mode = 0, flags = 0, duration = 0;
+    double width = 0.0;
     Joints command{};
+};
+
+// How often a time was how long, to three per cent: 32 parts of every power of two of nanoseconds.
+class Histogram {
+public:
+    static constexpr int parts_bits = 5, parts = 1 << parts_bits, powers = 36;
+
+    void add(std::int64_t time) noexcept {
+        const auto value = static_cast<std::uint64_t>(std::max<std::int64_t>(time, 0));
+        const int power = std::max(0, static_cast<int>(std::bit_width(value)) - 1 - parts_bits);
+        const auto place = static_cast<std::size_t>(power * parts) + static_cast<std::size_t>(value >> power);
+        ++counts_[std::min(place, counts_.size() - 1)];
+    }
+
+private:
+    std::array<std::int64_t, powers * parts> counts_{};
 };
 
 inline constexpr std::int64_t samples = 16'384;
@@ -55,10 +74,15 @@ inline constexpr std::int64_t samples = 16'384;
 // All that a policy's process and a servo's process share.
 struct Channel {
     std::int64_t magic = mark, size = sizeof(Channel);
-    std::atomic<std::int64_t> quit{0};
+    // What the policy's process asks the servo's for besides targets: nothing, to leave, to recover (protocol.py: Wish).
+    std::atomic<std::int64_t> wish{0};
+    // How far the fingers are apart (m), where a hand of its own process says so; below 0: nobody does.
+    std::atomic<double> opening{-1.0};
     std::int64_t posted = 0;
     Latest<Message> targets;
     Latest<Report> reports;
+    // Between the steps of the servo, and inside them.
+    Histogram intervals, durations;
     // The last ticks, whole from the newest backwards except for the one that is being written.
     std::atomic<std::int64_t> recorded{0};
     std::array<Sample, samples> record{};

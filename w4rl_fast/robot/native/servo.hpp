@@ -53,6 +53,7 @@ public:
 
     bool start(const Joints& angles) noexcept;
     void step(const Message* message, const Joints* measured, std::int64_t elapsed) noexcept;
+    bool still() const noexcept;
 
     std::int64_t tick = 0, number = 0, age = 0, flags = 0, taken = 0, refused = 0, joined = 0;
     Mode mode = Mode::off;
@@ -72,7 +73,6 @@ private:
     void watch() noexcept;
     void move() noexcept;
     void aim() noexcept;
-    bool still() const noexcept;
     bool safe(const std::array<Motion, joints>& then) const noexcept;
     double room(const Placement& arm) const noexcept;
     Joints rests(const std::array<Motion, joints>& from) const noexcept;

@@ -1,0 +1,92 @@
+"""A Franka arm through libfranka: joint positions every millisecond over its network interface (FCI)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w4rl_fast.errors import MissingExtra, UserError
+from w4rl_fast.robot.protocol import TICK
+from w4rl_fast.robot.serve import Reflex
+
+
+def require_libfranka() -> Any:
+    try:
+        import pylibfranka
+    except ModuleNotFoundError as error:
+        raise MissingExtra("pylibfranka", extra="robot") from error
+    except ImportError as error:
+        raise UserError(
+            "pylibfranka", rule=f"it does not load here: {error}", remedy="It needs Linux with glibc 2.34 or later"
+        ) from error
+    return pylibfranka
+
+
+class FrankaLine:
+    """One motion after another on one connection."""
+
+    def __init__(self, host: str, *, enforce: bool) -> None:
+        self._franka = franka = require_libfranka()
+        config = franka.RealtimeConfig.kEnforce if enforce else franka.RealtimeConfig.kIgnore
+        try:
+            self._robot = franka.Robot(host, config)
+        except franka.FrankaException as error:
+            raise UserError(
+                f"robot {host}",
+                rule=f"it does not answer as one: {str(error).strip()}",
+                remedy="Check the address and the cable, that FCI is active in Desk, and that nobody else is connected",
+            ) from error
+        self._control: Any = None
+        self._state: Any = None
+
+    def begin(self) -> NDArray[np.float64]:
+        franka = self._franka
+        try:
+            self._control = self._robot.start_joint_position_control(franka.ControllerMode.JointImpedance)
+            self._state, _ = self._control.readOnce()
+        except franka.FrankaException as error:
+            raise UserError(
+                "the robot", rule=f"it does not begin to move: {str(error).strip()}", remedy=REMEDY
+            ) from error
+        return np.array(self._state.q_d)
+
+    def ticks(self, driver: Any) -> Iterator[None]:
+        """One tick for each state of the robot; the servo goes on by as many milliseconds as the robot counted."""
+        franka, control, state = self._franka, self._control, self._state
+        positions = franka.JointPositions
+        elapsed = 1
+        try:
+            while True:
+                driver.step(np.array(state.q), np.array(state.dq), 0.0, elapsed)
+                yield
+                control.writeOnce(positions(driver.command.tolist()))
+                state, duration = control.readOnce()
+                elapsed = max(1, round(duration.to_sec() / TICK))
+        except franka.ControlException as error:
+            raise Reflex(str(error).strip()) from error
+        except franka.NetworkException as error:
+            raise UserError(
+                "the robot", rule=f"the connection is gone: {str(error).strip()}", remedy="Check the cable, start again"
+            ) from error
+        except franka.FrankaException as error:
+            raise Reflex(str(error).strip()) from error
+
+    def finish(self, driver: Any) -> None:
+        last = self._franka.JointPositions(driver.command.tolist())
+        last.motion_finished = True
+        self._control.writeOnce(last)
+        self._control = None
+
+    def recover(self) -> None:
+        self._control = None
+        try:
+            self._robot.automatic_error_recovery()
+        except self._franka.FrankaException as error:
+            raise UserError("the robot", rule=f"it does not recover: {str(error).strip()}", remedy=REMEDY) from error
+
+    def close(self) -> None:
+        self._control = None
+
+
+REMEDY = "Look at the arm and at Desk: unlock the joints, release the stop button, then start again"

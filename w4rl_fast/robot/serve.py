@@ -1,0 +1,173 @@
+"""The servo's process: it talks to the arm every millisecond and to the policy through shared memory, and does nothing else.
+
+It reads one line of JSON from its standard input (`Service`) and writes one for each event: ready, reflex, recovered, error,
+end. It leaves when it is asked to, or when its parent is gone and the watchdog has brought the arm to rest.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w4rl_fast.config import from_json_dict
+from w4rl_fast.errors import UserError
+from w4rl_fast.robot import realtime, shared
+from w4rl_fast.robot.protocol import TICK, Mode, Wish
+from w4rl_fast.robot.servo import native_settings, require_native
+from w4rl_fast.robot.setup import Setup, settings_of
+
+LOOK_AROUND = 50
+"""Ticks between two looks at whether the parent is still there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """What a servo's process is started with: memory by name, the setup, and the arm: a host, or a scene in a file.
+
+    start: the state of the scene as a list; share: the name under which the scene is shown.
+    """
+
+    channel: str
+    setup: Setup
+    host: str | None = None
+    scene: str | None = None
+    start: tuple[float, ...] | None = None
+    share: str | None = None
+    allow_non_realtime: bool = False
+    core: int | None = None
+
+
+class Line(Protocol):
+    """A connection to an arm that brings the ticks."""
+
+    def begin(self) -> NDArray[np.float64]:
+        """Make the arm listen; returns where it is commanded to be, at rest (7,) rad."""
+        ...
+
+    def ticks(self, driver: Any) -> Iterator[None]:
+        """Go on tick by tick with what the driver says, until the arm stops by itself (an exception) or the caller does."""
+        ...
+
+    def finish(self, driver: Any) -> None:
+        """End the motion at rest."""
+        ...
+
+    def recover(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Reflex(Exception):
+    """The arm stopped by itself; the text says why."""
+
+
+def say(event: str, **facts: Any) -> None:
+    sys.stdout.write(json.dumps({"event": event, **facts}) + "\n")
+    sys.stdout.flush()
+
+
+def line_of(service: Service) -> Line:
+    if service.host is not None:
+        from w4rl_fast.robot.franka import FrankaLine
+
+        return FrankaLine(service.host, enforce=not service.allow_non_realtime)
+    from w4rl_fast.robot.scene_line import SceneLine
+
+    if service.scene is None:
+        raise UserError("a servo's process", rule="it needs a host or a scene", remedy="Give one of them")
+    return SceneLine(service)
+
+
+def serve(service: Service) -> None:
+    """Serve one arm until the end."""
+    native = require_native()
+    granted = realtime.ask(core=service.core)
+    if not granted.fifo and not service.allow_non_realtime:
+        raise UserError(
+            f"real-time priority on this machine: {'; '.join(granted.lost)}",
+            rule="an arm is not moved without it unless you say so",
+            remedy="Allow it (ulimit -r, or a group with rtprio in /etc/security/limits.conf), or --allow-non-realtime",
+        )
+    memory = shared.attach(service.channel)
+    driver = native.Driver(native_settings(settings_of(service.setup)), memory)
+    parent = os.getppid()
+    line = line_of(service)
+    try:
+        begin(line, driver)
+        say("ready", fifo=granted.fifo, locked=granted.locked, lost=granted.lost)
+        while not stay(line, driver, parent):
+            pass
+    finally:
+        line.close()
+    say("end", tick=driver.tick, mode=Mode(driver.mode).name)
+
+
+def begin(line: Line, driver: Any) -> None:
+    at = line.begin()
+    if not driver.start(at):
+        raise UserError(
+            f"the arm at {np.round(at, 3).tolist()} rad",
+            rule="it begins inside its limits and its workspace",
+            remedy="Move the arm by hand, or widen the workspace in the limits file",
+        )
+
+
+def stay(line: Line, driver: Any, parent: int) -> bool:
+    """Serve until a reflex has been recovered from (False), or for good (True)."""
+    try:
+        leaving = False
+        for number, _ in enumerate(line.ticks(driver)):
+            wish = driver.wish()
+            leaving = leaving or wish == Wish.LEAVE
+            if wish == Wish.RECOVER:
+                begin_again(line, driver)
+                return False
+            if number % LOOK_AROUND == 0 and os.getppid() != parent and driver.mode in (Mode.FAULT, Mode.READY):
+                leaving = True
+            if leaving and driver.still:
+                line.finish(driver)
+                return True
+        return True
+    except Reflex as reflex:
+        driver.tell_state(1)
+        say("reflex", why=str(reflex), tick=driver.tick)
+        return wait_for_recovery(line, driver, parent)
+
+
+def begin_again(line: Line, driver: Any) -> None:
+    line.finish(driver)
+    begin(line, driver)
+    say("recovered", tick=driver.tick)
+
+
+def wait_for_recovery(line: Line, driver: Any, parent: int) -> bool:
+    while True:
+        wish = driver.wish()
+        if wish == Wish.LEAVE or os.getppid() != parent:
+            return True
+        if wish == Wish.RECOVER:
+            line.recover()
+            begin(line, driver)
+            driver.tell_state(0)
+            say("recovered", tick=driver.tick)
+            return False
+        time.sleep(10 * TICK)
+
+
+def main() -> int:
+    try:
+        serve(from_json_dict(Service, json.loads(sys.stdin.readline())))
+    except UserError as error:
+        say("error", value=error.value, rule=error.rule, remedy=error.remedy)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
