@@ -13,6 +13,7 @@ from w4rl_fast.robot.reference import servo as reference
 from w4rl_fast.robot.reference.servo import Settings
 
 Numbers = NDArray[np.float64]
+NOTHING = Flag(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +56,15 @@ class State:
 class Command:
     """Where to go: times (N,) in ticks of the arm and values (N, 7), angles or poses; width: of the fingers (m) or -1.
 
-    refused: what was wrong with it, where it was not sent on.
+    refused: what was wrong with it, where it was not sent on; number: of the message, once it was sent.
     """
 
     kind: Kind
     times: Numbers = field(default_factory=lambda: np.zeros(0))
     values: Numbers = field(default_factory=lambda: np.zeros((0, JOINTS)))
     width: float = -1.0
-    refused: Flag = Flag(0)
+    refused: Flag = NOTHING
+    number: int = 0
 
 
 class ArmLost(UserError):

@@ -53,24 +53,26 @@ class FrankaLine:
 
     def ticks(self, driver: Any) -> Iterator[None]:
         """One tick for each state of the robot; the servo goes on by as many milliseconds as the robot counted."""
-        franka, control, state = self._franka, self._control, self._state
+        franka, state, why, lost = self._franka, self._state, "", ""
         positions = franka.JointPositions
         elapsed = 1
         try:
             while True:
                 driver.step(np.array(state.q), np.array(state.dq), 0.0, elapsed)
                 yield
-                control.writeOnce(positions(driver.command.tolist()))
-                state, duration = control.readOnce()
+                self._control.writeOnce(positions(driver.command.tolist()))
+                state, duration = self._control.readOnce()
                 elapsed = max(1, round(duration.to_sec() / TICK))
-        except franka.ControlException as error:
-            raise Reflex(str(error).strip()) from error
         except franka.NetworkException as error:
-            raise UserError(
-                "the robot", rule=f"the connection is gone: {str(error).strip()}", remedy="Check the cable, start again"
-            ) from error
+            lost = str(error).strip()
         except franka.FrankaException as error:
-            raise Reflex(str(error).strip()) from error
+            why = str(error).strip()
+        except RuntimeError as error:  # what libfranka's network library throws is not always translated
+            lost = str(error).strip()
+        self._control = None  # nothing may hold it, not even an exception, or the robot takes no other call
+        if lost:
+            raise UserError("the robot", rule=f"the connection is gone: {lost}", remedy="Check the cable, start again")
+        raise Reflex(why)
 
     def finish(self, driver: Any) -> None:
         last = self._franka.JointPositions(driver.command.tolist())

@@ -115,9 +115,9 @@ class ProcessArm:
 
     def send(self, command: Command) -> Command:
         sent = limited(command, self.read(), self.settings)
-        if not sent.refused:
-            self._sender.post(int(sent.kind), sent.times, sent.values, sent.width)
-        return sent
+        if sent.refused:
+            return sent
+        return replace(sent, number=self._sender.post(int(sent.kind), sent.times, sent.values, sent.width))
 
     def wait(self, tick: int) -> State:
         while True:

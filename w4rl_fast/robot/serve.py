@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from w4rl_fast.config import from_json_dict
 from w4rl_fast.errors import UserError
 from w4rl_fast.robot import realtime, shared
-from w4rl_fast.robot.protocol import TICK, Mode, Wish
+from w4rl_fast.robot.protocol import TICK, Link, Mode, Wish
 from w4rl_fast.robot.servo import native_settings, require_native
 from w4rl_fast.robot.setup import Setup, settings_of
 
@@ -135,9 +135,10 @@ def stay(line: Line, driver: Any, parent: int) -> bool:
                 return True
         return True
     except Reflex as reflex:
-        driver.tell_state(1)
-        say("reflex", why=str(reflex), tick=driver.tick)
-        return wait_for_recovery(line, driver, parent)
+        why = str(reflex)
+    driver.tell_state(int(Link.REFLEX))
+    say("reflex", why=why, tick=driver.tick)
+    return wait_for_recovery(line, driver, parent)
 
 
 def begin_again(line: Line, driver: Any) -> None:
@@ -154,7 +155,7 @@ def wait_for_recovery(line: Line, driver: Any, parent: int) -> bool:
         if wish == Wish.RECOVER:
             line.recover()
             begin(line, driver)
-            driver.tell_state(0)
+            driver.tell_state(int(Link.UP))
             say("recovered", tick=driver.tick)
             return False
         time.sleep(10 * TICK)

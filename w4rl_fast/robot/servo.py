@@ -36,6 +36,12 @@ class Servo(Protocol):
     @property
     def width(self) -> float: ...
 
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def joined(self) -> int: ...
+
     def start(self, joints: Numbers) -> bool: ...
 
     def post(self, kind: Kind, times: Numbers, values: Numbers, width: float = -1.0) -> int: ...
@@ -116,6 +122,14 @@ class NativeServo:
     def width(self) -> float:
         return float(self.driver.width)
 
+    @property
+    def number(self) -> int:
+        return int(self.driver.number)
+
+    @property
+    def joined(self) -> int:
+        return int(self.driver.joined)
+
     def start(self, joints: Numbers) -> bool:
         return bool(self.driver.start(joints))
 
@@ -174,6 +188,14 @@ class ReferenceServo:
     @property
     def width(self) -> float:
         return self._servo.width
+
+    @property
+    def number(self) -> int:
+        return self._servo.number
+
+    @property
+    def joined(self) -> int:
+        return self._servo.joined
 
     def start(self, joints: Numbers) -> bool:
         return self._servo.start([float(q) for q in joints])

@@ -1,12 +1,13 @@
 """An arm whose time is simulated: it passes when somebody waits, and the same twice."""
 
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
 from w4rl_fast.errors import UserError
-from w4rl_fast.robot.arm import Command, State, limited
+from w4rl_fast.robot.arm import Command, State, limited, state_of
 from w4rl_fast.robot.plant import Scene
 from w4rl_fast.robot.protocol import TICK, Fault, Kind, Mode
 from w4rl_fast.robot.servo import NativeServo, make_servo
@@ -40,18 +41,27 @@ class SimArm:
 
     def read(self) -> State:
         servo, scene = self.servo, self.scene
+        if isinstance(servo, NativeServo):
+            report = servo.report()
+            now = state_of(report)
+            return replace(now, joints=scene.joints, speed=scene.speed, opening=scene.opening, stamp=self._stamp)
         command = np.array(servo.command)
         return State(
             tick=servo.tick, mode=servo.mode, fault=servo.fault, flags=servo.flags, joints=scene.joints,
-            speed=scene.speed, command=command, goal=command, opening=scene.opening, number=self._number,
-            stamp=round(servo.tick * TICK * 1e9),
+            speed=scene.speed, command=command, goal=command, opening=scene.opening, number=servo.number,
+            joined=servo.joined, stamp=self._stamp,
         )  # fmt: skip
+
+    @property
+    def _stamp(self) -> int:
+        return round(self.servo.tick * TICK * 1e9)
 
     def send(self, command: Command) -> Command:
         sent = limited(command, self.read(), self.settings)
-        if not sent.refused:
-            self._number = self.servo.post(sent.kind, sent.times, sent.values, sent.width)
-        return sent
+        if sent.refused:
+            return sent
+        self._number = self.servo.post(sent.kind, sent.times, sent.values, sent.width)
+        return replace(sent, number=self._number)
 
     def wait(self, tick: int) -> State:
         self._pass(tick - self.servo.tick)

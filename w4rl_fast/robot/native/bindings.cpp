@@ -294,6 +294,8 @@ NB_MODULE(_servo, module) {
         .def_prop_ro("mode", [](Driver& self) { return static_cast<std::int64_t>(self.servo().mode); })
         .def_prop_ro("fault", [](Driver& self) { return static_cast<std::int64_t>(self.servo().fault); })
         .def_prop_ro("flags", [](Driver& self) { return self.servo().flags; })
+        .def_prop_ro("number", [](Driver& self) { return self.servo().number; })
+        .def_prop_ro("joined", [](Driver& self) { return self.servo().joined; })
         .def_prop_ro("width", [](Driver& self) { return self.servo().width; })
         .def("wish", &Driver::wish)
         .def("miss", &Driver::miss, "ticks"_a)

@@ -9,6 +9,7 @@ from w4rl_fast.robot.reference.kinematics import Placement, Vector
 from w4rl_fast.robot.reference.route import Route
 from w4rl_fast.robot.reference.tracker import Axis, Motion
 
+NOTHING = Flag(0)
 FAR = 10_000.0
 """Ticks that a time may lie from now."""
 LONGEST = 2.0
@@ -70,7 +71,7 @@ class Servo:
     tick: int = 0
     mode: Mode = Mode.OFF
     fault: Fault = Fault.NONE
-    flags: Flag = Flag(0)
+    flags: Flag = NOTHING
     number: int = 0
     age: int = 0
     width: float = 0.0
@@ -80,6 +81,7 @@ class Servo:
     route: Route | None = None
     taken: int = 0
     refused: int = 0
+    joined: int = 0
 
     def start(self, joints: list[float]) -> bool:
         """Begin at rest at the measured angles (rad); False where nothing may begin."""
@@ -141,6 +143,7 @@ class Servo:
         self.flags |= flags
         if flags & Flag.TAKEN:
             self.taken += 1
+            self.joined = self.tick
         else:
             self.refused += 1
 

@@ -1,0 +1,121 @@
+"""A policy drives an arm: one observation, one decision, one message a period, by absolute deadlines."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w4rl_fast.robot.arm import Arm, Command, State
+from w4rl_fast.robot.camera import Camera, Shot
+from w4rl_fast.robot.decider import Decider
+from w4rl_fast.robot.handling import Hand, Handling
+from w4rl_fast.robot.protocol import REFUSED, TICK, Flag, Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of the loop: what was seen at a tick and decided on it, what was sent, and how late the loop was (ticks).
+
+    delay: ticks from the last observation until what was decided on it began to move the arm; None before the first.
+    """
+
+    number: int
+    tick: int
+    state: State
+    shot: Shot
+    proprio: NDArray[np.float32]
+    action: NDArray[np.float32]
+    sent: Command
+    late: int
+    delay: int | None
+
+
+class Watcher(Protocol):
+    """Told of every turn, such as a view or a recording; `end` gets the last observation."""
+
+    def turn(self, turn: Turn) -> None: ...
+
+    def end(self, state: State, shot: Shot, proprio: NDArray[np.float32]) -> None: ...
+
+
+@dataclass(slots=True)
+class Drive:
+    """How an episode went: turns, overrun periods, refused messages, delays (ms), tracking errors (mrad), and its end."""
+
+    turns: int = 0
+    overruns: int = 0
+    refused: int = 0
+    delays: list[float] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
+    ended: str = "horizon"
+    flags: Flag = field(default_factory=lambda: Flag(0))
+
+
+def drive(
+    arm: Arm,
+    camera: Camera,
+    decider: Decider,
+    handling: Handling,
+    *,
+    turns: int,
+    watchers: tuple[Watcher, ...] = (),
+    done: Callable[[], bool] = lambda: False,
+    compensate: bool = True,
+) -> Drive:
+    """Let a policy drive for some turns, or until it is done or the arm stops.
+
+    With `compensate` a message carries the time of the observation it was decided on, so that the arm does what was meant
+    for this moment; without, what was meant for that moment.
+    """
+    decider.begin()
+    outcome = Drive()
+    state = arm.read()
+    hand, begin, period = Hand(handling, state), state.tick + 1, handling.period
+    observed: dict[int, int] = {}
+    for number in range(turns):
+        due = begin + number * period
+        state = arm.wait(due)
+        if state.mode == Mode.FAULT:
+            outcome.ended = f"fault: {state.fault.name.lower()}"
+            break
+        if done():
+            outcome.ended = "done"
+            break
+        delay = state.joined - observed[state.number] if state.number in observed else None
+        shot = camera.read()
+        tick = _tick_of(shot, state)
+        proprio = hand.proprio(state)
+        actions = decider.decide(shot.frame, proprio)
+        now = tick if compensate else arm.read().tick
+        command = hand.route(actions, float(now))
+        sent = arm.send(command)
+        if sent.refused & REFUSED:
+            outcome.refused += 1
+        else:
+            hand.reached(sent)
+            observed[sent.number] = tick
+        turn = Turn(number, tick, state, shot, proprio, actions[0], sent, state.tick - due, delay)
+        _count(outcome, turn, period)
+        for watcher in watchers:
+            watcher.turn(turn)
+    state = arm.wait(begin + outcome.turns * period) if outcome.ended == "horizon" else arm.read()
+    shot = camera.read()
+    for watcher in watchers:
+        watcher.end(state, shot, hand.proprio(state))
+    return outcome
+
+
+def _tick_of(shot: Shot, state: State) -> int:
+    """The arm's tick at which a shot was taken."""
+    return state.tick + round((shot.stamp - state.stamp) / 1e9 / TICK)
+
+
+def _count(outcome: Drive, turn: Turn, period: int) -> None:
+    outcome.turns += 1
+    outcome.overruns += turn.late > period // 2
+    if turn.delay is not None:
+        outcome.delays.append(turn.delay * TICK * 1e3)
+    outcome.errors.append(float(np.abs(turn.state.joints - turn.state.command).max()) * 1e3)
+    outcome.flags |= turn.state.flags | turn.sent.refused
