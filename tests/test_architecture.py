@@ -37,12 +37,13 @@ ROOMS = {
     "speed": JUDGED | {"distill", "run"},
     "refine": JUDGED | {"distill", "surrogate", "run"},
     "report": REFINED | {"run"},
-    "robot": {"policy", "data.store"},
+    "robot": {"policy", "data.store", "data.episode"},
+    "control": REFINED | {"robot", "run"},
     "presets": REFINED | {"report", "robot"},
     "run": REAL,
     "quickstart": REFINED | {"report", "presets", "run"},
     "doctor": REFINED | {"report", "robot"},
-    "cli": REFINED | {"report", "robot", "presets", "quickstart", "doctor", "run"},
+    "cli": REFINED | {"report", "robot", "control", "presets", "quickstart", "doctor", "run"},
     "__main__": {"cli"},
 }
 FORBIDDEN_NAMES = {"utils", "common", "core", "helpers", "misc"}

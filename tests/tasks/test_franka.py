@@ -15,7 +15,7 @@ from w4rl_fast.tasks.catalogue import FRANKA_TIMING, default_config, make_task
 from w4rl_fast.tasks.franka import panda
 from w4rl_fast.tasks.franka.place import place, scene_xml
 from w4rl_fast.tasks.franka.reach import Reach
-from w4rl_fast.tasks.franka.task import HIGH, LOW, SPEED
+from w4rl_fast.tasks.franka.space import HIGH, LOW, SPEED
 from w4rl_fast.tasks.ray import RayRenderer
 
 NAMES = list(FRANKA_TIMING)

@@ -23,6 +23,7 @@ COMMANDS = {
     "repair": "Let the refined policy show for real where its world is wrong, and learn from that.",
     "export": "Build engines of a run, proven against eager torch.",
     "engines": "Say which engines work here, and which ones a run has.",
+    "control": "Let the policy of a run drive an arm.",
     "bench": "Measure a run on this machine.",
     "evaluate": "Judge a run on what it never saw.",
     "doctor": "Show what works on this machine, and what to do about the rest.",

@@ -1,6 +1,7 @@
 """The contract of an arm, whatever moves it: where it is, where it is sent, and how time passes there."""
 
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -81,7 +82,9 @@ class Arm(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, *error: object) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
 
     def read(self) -> State: ...
 

@@ -24,9 +24,10 @@ def require_libfranka() -> Any:
 
 
 class FrankaLine:
-    """One motion after another on one connection."""
+    """One motion after another on one connection; a dry one only listens, and begins none."""
 
-    def __init__(self, host: str, *, enforce: bool) -> None:
+    def __init__(self, host: str, *, enforce: bool, dry: bool = False) -> None:
+        self._dry = dry
         self._franka = franka = require_libfranka()
         config = franka.RealtimeConfig.kEnforce if enforce else franka.RealtimeConfig.kIgnore
         try:
@@ -42,6 +43,9 @@ class FrankaLine:
 
     def begin(self) -> NDArray[np.float64]:
         franka = self._franka
+        if self._dry:
+            self._state = self._robot.read_once()
+            return np.array(self._state.q_d)
         try:
             self._control = self._robot.start_joint_position_control(franka.ControllerMode.JointImpedance)
             self._state, _ = self._control.readOnce()
@@ -60,6 +64,9 @@ class FrankaLine:
             while True:
                 driver.step(np.array(state.q), np.array(state.dq), 0.0, elapsed)
                 yield
+                if self._dry:
+                    state = self._robot.read_once()
+                    continue
                 self._control.writeOnce(positions(driver.command.tolist()))
                 state, duration = self._control.readOnce()
                 elapsed = max(1, round(duration.to_sec() / TICK))
@@ -75,6 +82,8 @@ class FrankaLine:
         raise Reflex(why)
 
     def finish(self, driver: Any) -> None:
+        if self._dry:
+            return
         last = self._franka.JointPositions(driver.command.tolist())
         last.motion_finished = True
         self._control.writeOnce(last)

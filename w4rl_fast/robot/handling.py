@@ -9,6 +9,8 @@ from w4rl_fast.robot.arm import Command, State
 from w4rl_fast.robot.protocol import TICK, Kind
 
 Numbers = NDArray[np.float64]
+DOWN = (0.0, 1.0, 0.0, 0.0)
+"""A hand that points down, its fingers to the arm's left and right: a unit quaternion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +24,7 @@ class Handling:
     step: tuple[float, float, float]
     low: tuple[float, float, float]
     high: tuple[float, float, float]
-    turn: tuple[float, float, float, float] = (0.0, 1.0, 0.0, 0.0)
+    turn: tuple[float, float, float, float] = DOWN
     opening: float = 0.08
 
     @property

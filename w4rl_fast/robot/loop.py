@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from w4rl_fast.robot.arm import Arm, Command, State
+from w4rl_fast.robot.arm import NOTHING, Arm, ArmLost, Command, State
 from w4rl_fast.robot.camera import Camera, Shot
 from w4rl_fast.robot.decider import Decider
 from w4rl_fast.robot.handling import Hand, Handling
@@ -50,7 +50,8 @@ class Drive:
     delays: list[float] = field(default_factory=list)
     errors: list[float] = field(default_factory=list)
     ended: str = "horizon"
-    flags: Flag = field(default_factory=lambda: Flag(0))
+    error: Exception | None = None
+    flags: Flag = NOTHING
 
 
 def drive(
@@ -64,33 +65,53 @@ def drive(
     done: Callable[[], bool] = lambda: False,
     compensate: bool = True,
 ) -> Drive:
-    """Let a policy drive for some turns, or until it is done or the arm stops.
+    """Let a policy drive for some turns, or until it is done, the arm stops, or something fails: then the arm is stopped.
 
     With `compensate` a message carries the time of the observation it was decided on, so that the arm does what was meant
     for this moment; without, what was meant for that moment.
     """
-    decider.begin()
     outcome = Drive()
+    watch = _Watchers(watchers)
+    try:
+        _turns(arm, camera, decider, handling, turns, watch, done, compensate, outcome)
+    except KeyboardInterrupt:
+        outcome.ended = "interrupted"
+    except ArmLost as error:
+        outcome.ended, outcome.error = "lost", error
+        watch.end()
+        return outcome
+    except Exception as error:
+        outcome.ended, outcome.error = "error", error
+    if outcome.ended != "horizon":
+        _stop(arm, outcome)
+    watch.end()
+    return outcome
+
+
+def _turns(
+    arm: Arm, camera: Camera, decider: Decider, handling: Handling, turns: int, watch: "_Watchers",
+    done: Callable[[], bool], compensate: bool, outcome: Drive,
+) -> None:  # fmt: skip
+    decider.begin()
     state = arm.read()
     hand, begin, period = Hand(handling, state), state.tick + 1, handling.period
     observed: dict[int, int] = {}
-    for number in range(turns):
+    for number in range(turns + 1):
         due = begin + number * period
         state = arm.wait(due)
-        if state.mode == Mode.FAULT:
-            outcome.ended = f"fault: {state.fault.name.lower()}"
-            break
-        if done():
-            outcome.ended = "done"
-            break
-        delay = state.joined - observed[state.number] if state.number in observed else None
         shot = camera.read()
         tick = _tick_of(shot, state)
         proprio = hand.proprio(state)
+        watch.seen = state, shot, proprio
+        if state.mode == Mode.FAULT:
+            outcome.ended = f"fault: {state.fault.name.lower()}"
+        elif done():
+            outcome.ended = "done"
+        if number == turns or outcome.ended != "horizon":
+            return
+        delay = state.joined - observed[state.number] if state.number in observed else None
         actions = decider.decide(shot.frame, proprio)
-        now = tick if compensate else arm.read().tick
-        command = hand.route(actions, float(now))
-        sent = arm.send(command)
+        sent = arm.send(hand.route(actions, float(tick if compensate else arm.read().tick)))
         if sent.refused & REFUSED:
             outcome.refused += 1
         else:
@@ -98,13 +119,32 @@ def drive(
             observed[sent.number] = tick
         turn = Turn(number, tick, state, shot, proprio, actions[0], sent, state.tick - due, delay)
         _count(outcome, turn, period)
-        for watcher in watchers:
+        watch.turn(turn)
+
+
+def _stop(arm: Arm, outcome: Drive) -> None:
+    """A controlled stop; what stands in its way is told, and the servo's watchdog does the rest."""
+    try:
+        arm.rest()
+    except ArmLost as error:
+        outcome.error = outcome.error or error
+
+
+class _Watchers:
+    """All of them, and the last observation, which they get at the end whatever that was."""
+
+    def __init__(self, watchers: tuple[Watcher, ...]) -> None:
+        self._all = watchers
+        self.seen: tuple[State, Shot, NDArray[np.float32]] | None = None
+
+    def turn(self, turn: Turn) -> None:
+        for watcher in self._all:
             watcher.turn(turn)
-    state = arm.wait(begin + outcome.turns * period) if outcome.ended == "horizon" else arm.read()
-    shot = camera.read()
-    for watcher in watchers:
-        watcher.end(state, shot, hand.proprio(state))
-    return outcome
+
+    def end(self) -> None:
+        if self.seen is not None:
+            for watcher in self._all:
+                watcher.end(*self.seen)
 
 
 def _tick_of(shot: Shot, state: State) -> int:

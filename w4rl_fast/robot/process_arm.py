@@ -45,6 +45,7 @@ class ProcessArm:
         share: str | None = None,
         allow_non_realtime: bool = False,
         core: int | None = None,
+        dry: bool = False,
     ) -> None:
         self._native = require_native()
         self.settings = settings_of(setup)
@@ -54,7 +55,7 @@ class ProcessArm:
         self._scene = scene
         self._service = Service(
             channel=self._name, setup=setup, host=host, start=start, share=share, core=core,
-            allow_non_realtime=allow_non_realtime,
+            allow_non_realtime=allow_non_realtime, dry=dry,
         )  # fmt: skip
         self._row = np.zeros(1, dtype=REPORT)
 
@@ -115,7 +116,7 @@ class ProcessArm:
 
     def send(self, command: Command) -> Command:
         sent = limited(command, self.read(), self.settings)
-        if sent.refused:
+        if sent.refused or self._service.dry:
             return sent
         return replace(sent, number=self._sender.post(int(sent.kind), sent.times, sent.values, sent.width))
 
@@ -135,7 +136,7 @@ class ProcessArm:
         )
 
     def recover(self) -> State:
-        state = self._peek()
+        state = self.last()
         if state.mode == Mode.FAULT and state.fault == Fault.STALE and not self._row["state"][0]:
             self._sender.post(int(Kind.RESET), np.zeros(0), np.zeros((0, 7)), -1.0)
             return self._until(lambda now: now.mode == Mode.READY, RESTING)
@@ -164,7 +165,8 @@ class ProcessArm:
         """Say how far the fingers are apart, where the servo does not know (m)."""
         self._sender.tell_opening(width)
 
-    def _peek(self) -> State:
+    def last(self) -> State:
+        """The last that was heard of the arm, however long ago."""
         self._sender.report(self._row.view(np.uint8))
         return state_of(self._row[0])
 

@@ -30,7 +30,7 @@ LOOK_AROUND = 50
 class Service:
     """What a servo's process is started with: memory by name, the setup, and the arm: a host, or a scene in a file.
 
-    start: the state of the scene as a list; share: the name under which the scene is shown.
+    start: the state of the scene as a list; share: the name under which the scene is shown; dry: nothing moves.
     """
 
     channel: str
@@ -41,6 +41,7 @@ class Service:
     share: str | None = None
     allow_non_realtime: bool = False
     core: int | None = None
+    dry: bool = False
 
 
 class Line(Protocol):
@@ -76,7 +77,7 @@ def line_of(service: Service) -> Line:
     if service.host is not None:
         from w4rl_fast.robot.franka import FrankaLine
 
-        return FrankaLine(service.host, enforce=not service.allow_non_realtime)
+        return FrankaLine(service.host, enforce=not service.allow_non_realtime, dry=service.dry)
     from w4rl_fast.robot.scene_line import SceneLine
 
     if service.scene is None:

@@ -48,13 +48,17 @@ def remove(name: str) -> None:
 
 
 def vector(data: Any) -> NDArray[np.float64]:
-    """What a MuJoCo scene shows: `qpos`, then positions and quaternions of mocap bodies, in one vector."""
-    return np.concatenate([data.qpos, data.mocap_pos.ravel(), data.mocap_quat.ravel()])
+    """What a MuJoCo scene shows and what it is judged by, in one vector: `qpos`, `qvel`, `ctrl` and mocap bodies."""
+    return np.concatenate([part.ravel() for part in parts(data)])
+
+
+def parts(data: Any) -> tuple[NDArray[np.float64], ...]:
+    return data.qpos, data.qvel, data.ctrl, data.mocap_pos, data.mocap_quat
 
 
 def draw(data: Any, values: NDArray[np.float64]) -> None:
     """Take such a vector into the data of the same model; `mj_forward` then makes it a scene."""
-    for part in (data.qpos, data.mocap_pos, data.mocap_quat):
+    for part in parts(data):
         part.flat[:], values = values[: part.size], values[part.size :]
 
 

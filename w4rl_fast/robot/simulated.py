@@ -22,8 +22,8 @@ class SimArm:
 
     rate = round(1 / TICK)
 
-    def __init__(self, scene: Scene, setup: Setup) -> None:
-        self.scene = scene
+    def __init__(self, scene: Scene, setup: Setup, *, dry: bool = False) -> None:
+        self.scene, self._dry = scene, dry
         self.settings = settings_of(setup)
         self.servo = make_servo(self.settings)
         self._number = 0
@@ -58,7 +58,7 @@ class SimArm:
 
     def send(self, command: Command) -> Command:
         sent = limited(command, self.read(), self.settings)
-        if sent.refused:
+        if sent.refused or self._dry:
             return sent
         self._number = self.servo.post(sent.kind, sent.times, sent.values, sent.width)
         return replace(sent, number=self._number)

@@ -10,6 +10,7 @@ from w4rl_fast.tasks.catalogue import FRANKA
 from w4rl_fast.tasks.franka import apple, bread, button, coffee, drawer, panda
 from w4rl_fast.tasks.franka.reach import Reach
 from w4rl_fast.tasks.franka.scene import Scene
+from w4rl_fast.tasks.franka.space import ABOUT, START
 
 SCENES = {
     "pick-apple": apple.SCENE,
@@ -19,8 +20,6 @@ SCENES = {
     "pull-coffee": coffee.SCENE,
     "close-drawer": drawer.SCENE,
 }
-START, ABOUT = (0.42, 0.0, 0.28), 0.03
-"""Where the fingertips begin, m, and by how much that varies each way."""
 
 
 def scene_of(name: str) -> Scene:

@@ -7,17 +7,13 @@ import mujoco
 import numpy as np
 
 from w4rl_fast.errors import UserError
-from w4rl_fast.tasks.franka.panda import GRIPPER, OPEN, POSITION, TIMESTEP, VELOCITY
+from w4rl_fast.tasks.franka.panda import GRIPPER, OPEN, POSITION, VELOCITY
 from w4rl_fast.tasks.franka.place import place, scene_of, scene_xml
 from w4rl_fast.tasks.franka.reach import Array, Reach
 from w4rl_fast.tasks.franka.scene import hand_of, opening_of
+from w4rl_fast.tasks.franka.space import HIGH, LOW, rate_of, reach_of
 from w4rl_fast.tasks.protocol import Frame, Observation, TaskConfig, Vector
 from w4rl_fast.tasks.renderers import Renderer, make_renderer
-
-SPEED = 0.25
-"""How fast a whole action moves the command along an axis, m/s."""
-LOW, HIGH = np.array([0.32, -0.28, 0.02]), np.array([0.70, 0.28, 0.36])
-"""The corners of the box that the command stays in, m."""
 
 
 class FrankaTask:
@@ -52,15 +48,15 @@ class FrankaTask:
     @property
     def rate(self) -> float:
         """Actions a second."""
-        return 1.0 / (self.config.action_repeat * TIMESTEP)
+        return rate_of(self.config)
 
     @property
     def action_low(self) -> tuple[float, ...]:
-        return (-SPEED / self.rate,) * 3 + (-1.0,)
+        return (-reach_of(self.rate),) * 3 + (-1.0,)
 
     @property
     def action_high(self) -> tuple[float, ...]:
-        return (SPEED / self.rate,) * 3 + (1.0,)
+        return (reach_of(self.rate),) * 3 + (1.0,)
 
     @property
     def succeeded(self) -> bool:
@@ -79,7 +75,7 @@ class FrankaTask:
 
     def step(self, action: Vector) -> Observation:
         moved = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
-        command = np.clip(self._running() + moved[:3] * (SPEED / self.rate), LOW, HIGH)
+        command = np.clip(self._running() + moved[:3] * reach_of(self.rate), LOW, HIGH)
         self._data.ctrl[GRIPPER] = 0.0 if moved[3] > 0 else OPEN
         self._move(command)
         self._command = command
@@ -93,7 +89,7 @@ class FrankaTask:
     def expert(self) -> Callable[[], Vector]:
         def act() -> Vector:
             wish = self._scene.wish(self._data)
-            way = (np.clip(wish.hand, LOW, HIGH) - self._running()) * (self.rate / SPEED)
+            way = (np.clip(wish.hand, LOW, HIGH) - self._running()) / reach_of(self.rate)
             action = np.array([*way, 1.0 if wish.closed else -1.0], dtype=np.float32)
             return np.clip(action, -1.0, 1.0)
 
