@@ -25,6 +25,7 @@ def settings(
     radii: Numbers,
     patience: NDArray[np.int64],
     jump: Numbers,
+    give: Numbers,
     fading: int,
     astray: float,
     opening: float,

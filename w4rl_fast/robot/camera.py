@@ -1,5 +1,6 @@
 """The contract of a camera, and the two kinds there are: a picture that is drawn, and a video device or stream."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -39,10 +40,7 @@ class DrawnCamera:
 
     def __init__(self, draw: Callable[[], Frame], clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._draw, self._clock = draw, clock
-        begun = time.perf_counter()
-        for _ in range(3):
-            draw()
-        self.rate = 3 / (time.perf_counter() - begun)
+        self.rate = 1 / float(np.median([self._timed() for _ in range(7)]))
 
     def read(self) -> Shot:
         stamp = self._clock()
@@ -50,6 +48,11 @@ class DrawnCamera:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _timed(self) -> float:
+        begun = time.perf_counter()
+        self._draw()
+        return time.perf_counter() - begun
 
 
 class VideoCamera:
@@ -125,6 +128,7 @@ class VideoCamera:
 
 
 def _opencv() -> Any:
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # our own error says what is wrong
     try:
         import cv2
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
 """A Franka arm through libfranka: joint positions every millisecond over its network interface (FCI)."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from w4rl_fast.errors import MissingExtra, UserError
 from w4rl_fast.robot.protocol import TICK
 from w4rl_fast.robot.serve import Reflex
+
+if TYPE_CHECKING:
+    from w4rl_fast.robot.serve import Service
 
 
 def require_libfranka() -> Any:
@@ -26,16 +29,26 @@ def require_libfranka() -> Any:
 class FrankaLine:
     """One motion after another on one connection; a dry one only listens, and begins none."""
 
-    def __init__(self, host: str, *, enforce: bool, dry: bool = False) -> None:
-        self._dry = dry
+    def __init__(self, service: "Service") -> None:
+        assert service.host is not None
+        host, self._dry = service.host, service.dry
         self._franka = franka = require_libfranka()
-        config = franka.RealtimeConfig.kEnforce if enforce else franka.RealtimeConfig.kIgnore
+        modes = franka.RealtimeConfig
+        config = modes.kIgnore if service.allow_non_realtime or self._dry else modes.kEnforce
         try:
             self._robot = franka.Robot(host, config)
-        except franka.FrankaException as error:
+            if not self._dry:
+                self._robot.set_joint_impedance(list(service.setup.stiffness))
+        except franka.RealtimeException as error:
+            raise UserError(
+                f"this machine: {told(error)}",
+                rule="an arm is not moved without it unless you say so: a tick may come milliseconds late",
+                remedy="Boot a kernel with PREEMPT_RT, or give --allow-non-realtime",
+            ) from error
+        except RuntimeError as error:
             raise UserError(
                 f"robot {host}",
-                rule=f"it does not answer as one: {str(error).strip()}",
+                rule=f"it does not answer as one: {told(error)}",
                 remedy="Check the address and the cable, that FCI is active in Desk, and that nobody else is connected",
             ) from error
         self._control: Any = None
@@ -49,10 +62,8 @@ class FrankaLine:
         try:
             self._control = self._robot.start_joint_position_control(franka.ControllerMode.JointImpedance)
             self._state, _ = self._control.readOnce()
-        except franka.FrankaException as error:
-            raise UserError(
-                "the robot", rule=f"it does not begin to move: {str(error).strip()}", remedy=REMEDY
-            ) from error
+        except RuntimeError as error:
+            raise UserError("the robot", rule=f"it does not begin to move: {told(error)}", remedy=REMEDY) from error
         return np.array(self._state.q_d)
 
     def ticks(self, driver: Any) -> Iterator[None]:
@@ -70,12 +81,10 @@ class FrankaLine:
                 self._control.writeOnce(positions(driver.command.tolist()))
                 state, duration = self._control.readOnce()
                 elapsed = max(1, round(duration.to_sec() / TICK))
-        except franka.NetworkException as error:
-            lost = str(error).strip()
-        except franka.FrankaException as error:
-            why = str(error).strip()
-        except RuntimeError as error:  # what libfranka's network library throws is not always translated
-            lost = str(error).strip()
+        except (franka.ControlException, franka.CommandException) as error:
+            why = told(error)
+        except RuntimeError as error:  # a NetworkException, or what its library throws without a name
+            lost = told(error)
         self._control = None  # nothing may hold it, not even an exception, or the robot takes no other call
         if lost:
             raise UserError("the robot", rule=f"the connection is gone: {lost}", remedy="Check the cable, start again")
@@ -93,11 +102,15 @@ class FrankaLine:
         self._control = None
         try:
             self._robot.automatic_error_recovery()
-        except self._franka.FrankaException as error:
-            raise UserError("the robot", rule=f"it does not recover: {str(error).strip()}", remedy=REMEDY) from error
+        except RuntimeError as error:
+            raise UserError("the robot", rule=f"it does not recover: {told(error)}", remedy=REMEDY) from error
 
     def close(self) -> None:
         self._control = None
+
+
+def told(error: Exception) -> str:
+    return str(error).strip().rstrip(".")
 
 
 REMEDY = "Look at the arm and at Desk: unlock the joints, release the stop button, then start again"

@@ -116,7 +116,8 @@ def _turns(
             outcome.refused += 1
         else:
             hand.reached(sent)
-            observed[sent.number] = tick
+            if sent.number:  # none was sent on a dry run
+                observed[sent.number] = tick
         turn = Turn(number, tick, state, shot, proprio, actions[0], sent, state.tick - due, delay)
         _count(outcome, turn, period)
         watch.turn(turn)

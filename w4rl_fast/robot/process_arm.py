@@ -131,9 +131,7 @@ class ProcessArm:
     def rest(self) -> State:
         number = self._sender.post(int(Kind.REST), np.zeros(0), np.zeros((0, 7)), -1.0)
         self._until(lambda state: state.number >= number or state.mode in (Mode.OFF, Mode.FAULT), RESTING)
-        return self._until(
-            lambda state: not np.any(self._row["speed"]) and not np.any(self._row["acceleration"]), RESTING
-        )
+        return self._until(lambda _: not np.any(self._row["speed"]) and not np.any(self._row["acceleration"]), RESTING)
 
     def recover(self) -> State:
         state = self.last()

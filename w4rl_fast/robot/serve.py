@@ -77,7 +77,7 @@ def line_of(service: Service) -> Line:
     if service.host is not None:
         from w4rl_fast.robot.franka import FrankaLine
 
-        return FrankaLine(service.host, enforce=not service.allow_non_realtime, dry=service.dry)
+        return FrankaLine(service)
     from w4rl_fast.robot.scene_line import SceneLine
 
     if service.scene is None:
@@ -168,6 +168,9 @@ def main() -> int:
     except UserError as error:
         say("error", value=error.value, rule=error.rule, remedy=error.remedy)
         return 2
+    except Exception as error:
+        say("error", value="the servo's process", rule=f"it failed: {error!r}", remedy="This is a defect: report it")
+        raise
     return 0
 
 

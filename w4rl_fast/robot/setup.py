@@ -7,7 +7,7 @@ from typing import Any
 from w4rl_fast.errors import UserError, near
 from w4rl_fast.robot import limits as table
 from w4rl_fast.robot.limits import Limits
-from w4rl_fast.robot.protocol import TICK
+from w4rl_fast.robot.protocol import JOINTS, TICK
 from w4rl_fast.robot.reference.servo import Settings
 from w4rl_fast.robot.reference.tracker import make_axis
 
@@ -63,13 +63,24 @@ class Watch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
-    """An arm by name, its limits as tightened, its workspace, its watchdog and its hand's opening (m)."""
+    """An arm by name, its limits as tightened, its workspace, its watchdog and its hand's opening (m).
+
+    stiffness: with which the arm holds its joints (Nm/rad); push: the share of their torque that it may push with.
+    """
 
     arm: str = "panda"
     limits: Limits = field(default_factory=lambda: table.limits_of("panda"))
     workspace: Workspace = field(default_factory=Workspace)
     watch: Watch = field(default_factory=Watch)
     opening: float = 0.08
+    stiffness: tuple[float, ...] = (4500.0, 4500.0, 3500.0, 3500.0, 2000.0, 2000.0, 2000.0)
+    push: float = 0.5
+
+    def __post_init__(self) -> None:
+        if len(self.stiffness) != JOINTS or min(self.stiffness) <= 0:
+            raise ValueError(f"stiffness={self.stiffness}: {JOINTS} numbers above 0")
+        if not 0 < self.push <= 1:
+            raise ValueError(f"push={self.push}: a share above 0 and at most 1 of the joints' torque")
 
 
 CALM = {"scale": {"speed": 0.6, "acceleration": 0.5, "jerk": 0.1}}
@@ -82,20 +93,23 @@ def make_setup(arm: str, file: Path | None = None) -> Setup:
     if file is None:
         return Setup(arm=arm, limits=table.tightened(maker, CALM, "defaults"))
     data = table.read_toml(file)
-    known = {"arm": str, "limits": dict, "workspace": dict, "watch": dict, "opening": float}
+    known = ["arm", "limits", "workspace", "watch", "opening", "stiffness", "push"]
     for key in data:
         if key not in known:
-            raise UserError(f"{file}: {key}", rule="there is no such part", remedy=near(key, list(known)))
+            raise UserError(f"{file}: {key}", rule="there is no such part", remedy=near(key, known))
     if data.get("arm", arm) != arm:
         raise UserError(
             f"{file} is for a {data['arm']}", rule=f"the arm is a {arm}", remedy="Choose another file or arm"
         )
+    others: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key in known[4:]
+    }
     return Setup(
         arm=arm,
         limits=table.tightened(maker, data.get("limits", CALM), str(file)),
         workspace=_part(Workspace, data.get("workspace", {}), f"{file}: workspace"),
         watch=_part(Watch, data.get("watch", {}), f"{file}: watch"),
-        opening=data.get("opening", 0.08),
+        **others,
     )
 
 
@@ -114,6 +128,10 @@ def settings_of(setup: Setup) -> Settings:
         radii=RADII,
         patience=(round(watch.hold / TICK), round(watch.stop / TICK), round(watch.fault / TICK)),
         jump=(watch.jump, watch.leap, watch.twist / 2),
+        give=tuple(
+            setup.push * torque / stiffness
+            for torque, stiffness in zip(setup.limits.torque, setup.stiffness, strict=True)
+        ),
         fading=round(watch.fading / TICK),
         astray=watch.astray,
         opening=setup.opening,

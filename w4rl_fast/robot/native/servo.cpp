@@ -59,7 +59,11 @@ bool Servo::start(const Joints& angles) noexcept {
 void Servo::step(const Message* message, const Joints* measured, std::int64_t elapsed) noexcept {
     flags = 0;
     if (mode == Mode::off) return;
-    if (measured != nullptr) compare(*measured);
+    felt_ = measured != nullptr;
+    if (felt_) {
+        measured_ = *measured;
+        compare(measured_);
+    }
     if (message != nullptr && message->number != number) take(*message);
     for (std::int64_t k = 0; k < elapsed; ++k) {
         watch();
@@ -231,6 +235,7 @@ void Servo::watch() noexcept {
 void Servo::move() noexcept {
     const Joints before = goal;
     aim();
+    yield();
     std::array<Motion, joints> then;
     for (int i = 0; i < joints; ++i) {
         const Axis& axis = settings_.axes[i];
@@ -265,6 +270,13 @@ void Servo::aim() noexcept {
         const double most = axis.speed * w4rl::tick;
         goal[k] = clamp(goal[k] + clamp(step[k], -most, most), axis.low, axis.high);
     }
+}
+
+// Keep a goal on the way from running away from joints that something holds.
+void Servo::yield() noexcept {
+    if (!routed_ || !felt_) return;
+    for (int k = 0; k < joints; ++k)
+        goal[k] = clamp(goal[k], measured_[k] - settings_.give[k], measured_[k] + settings_.give[k]);
 }
 
 // Whether the arm is in the workspace after this tick, and stays there if it then brakes at once.

@@ -34,7 +34,8 @@ class Settings:
     walls: lowest and highest corner (m) for the tool; keep_out: boxes (lowest, highest corner, m) that no part of the arm
     enters; patience: ticks without a new target until hold, stop, fault; jump: most that a target may differ from the one
     it replaces (rad; m; and rad for a turn, as a quaternion's half sine); astray: most that an arm may differ from its
-    command (rad).
+    command (rad); give: most that a goal may be ahead of where a joint is measured (rad), so that what stands in the way
+    is pushed so hard and no harder.
     """
 
     axes: tuple[Axis, ...]
@@ -44,6 +45,7 @@ class Settings:
     radii: tuple[float, ...]
     patience: tuple[int, int, int]
     jump: tuple[float, float, float]
+    give: tuple[float, ...]
     fading: int
     astray: float
     opening: float
@@ -82,6 +84,7 @@ class Servo:
     taken: int = 0
     refused: int = 0
     joined: int = 0
+    measured: list[float] | None = None
 
     def start(self, joints: list[float]) -> bool:
         """Begin at rest at the measured angles (rad); False where nothing may begin."""
@@ -101,6 +104,7 @@ class Servo:
         self.flags = Flag(0)
         if self.mode == Mode.OFF:
             return
+        self.measured = measured
         if measured is not None:
             self._compare(measured)
         if message is not None and message.number != self.number:
@@ -210,6 +214,7 @@ class Servo:
     def _move(self) -> None:
         before = list(self.goal)
         self._aim()
+        self._yield()
         axes = self.settings.axes
         then = [
             tracker.follow(m, goal, max(-axis.speed, min(axis.speed, (goal - last) / TICK)), axis)
@@ -243,6 +248,13 @@ class Servo:
             most = axis.speed * TICK
             goal = self.goal[k] + max(-most, min(most, step[k]))
             self.goal[k] = max(axis.low, min(axis.high, goal))
+
+    def _yield(self) -> None:
+        """Keep a goal on the way from running away from joints that something holds."""
+        if self.route is None or self.measured is None:
+            return
+        for k, (at, give) in enumerate(zip(self.measured, self.settings.give, strict=True)):
+            self.goal[k] = max(at - give, min(at + give, self.goal[k]))
 
     def _safe(self, motions: list[Motion]) -> bool:
         """Whether the arm is in the workspace after this tick, and stays there if it then brakes at once."""

@@ -12,6 +12,8 @@ UPPER = (2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973)
 TORQUE = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
 STIFFNESS = (4500.0, 4500.0, 3500.0, 3500.0, 2000.0, 2000.0, 2000.0)
 """What a position servo pulls with, N m / rad; a velocity servo has a tenth of it, N m s / rad."""
+PUSH = 0.5
+"""The share of its torque with which a joint pushes what stands in its way: a servo on a robot keeps to it as well."""
 
 A = (0.0, 0.0, 0.0, 0.0825, -0.0825, 0.0, 0.088)
 D = (0.333, 0.0, 0.316, 0.0, 0.384, 0.0, 0.0)

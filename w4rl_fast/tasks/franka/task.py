@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 
 from w4rl_fast.errors import UserError
-from w4rl_fast.tasks.franka.panda import GRIPPER, OPEN, POSITION, VELOCITY
+from w4rl_fast.tasks.franka.panda import GRIPPER, OPEN, POSITION, PUSH, TORQUE, VELOCITY
 from w4rl_fast.tasks.franka.place import place, scene_of, scene_xml
 from w4rl_fast.tasks.franka.reach import Array, Reach
 from w4rl_fast.tasks.franka.scene import hand_of, opening_of
@@ -28,6 +28,7 @@ class FrankaTask:
         self.config = config
         self._scene = scene_of(config.name)
         self._model = mujoco.MjModel.from_xml_string(scene_xml(config.name))
+        self._model.jnt_actfrcrange[:7] = PUSH * np.array(TORQUE)[:, None] * (-1.0, 1.0)
         self._data = mujoco.MjData(self._model)
         self._reach = Reach(self._model)
         self._renderers: dict[int, Renderer] = {}
