@@ -227,7 +227,7 @@ def test_the_command_is_the_sum_of_the_actions_and_the_hand_is_there(repeat):
         proprio = task.step(action).proprio
         command = np.clip(command + np.clip(action[:3], -1, 1) * np.array(task.action_high[:3]), LOW, HIGH)
         np.testing.assert_allclose(proprio[4:], command, atol=1e-6)
-        np.testing.assert_allclose(proprio[:3], command, atol=8e-3)
+        np.testing.assert_allclose(proprio[:3], command, atol=0.025)  # half its torque turns it round late
     for _ in range(500 // repeat):
         proprio = task.step(np.zeros(4, np.float32)).proprio
     np.testing.assert_allclose(proprio[:3], proprio[4:], atol=2e-4)
