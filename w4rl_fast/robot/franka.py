@@ -1,17 +1,14 @@
 """A Franka arm through libfranka: joint positions every millisecond over its network interface (FCI)."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from w4rl_fast.errors import MissingExtra, UserError
+from w4rl_fast.robot.line import Reflex, Service
 from w4rl_fast.robot.protocol import TICK
-from w4rl_fast.robot.serve import Reflex
-
-if TYPE_CHECKING:
-    from w4rl_fast.robot.serve import Service
 
 
 def require_libfranka() -> Any:
@@ -29,7 +26,7 @@ def require_libfranka() -> Any:
 class FrankaLine:
     """One motion after another on one connection; a dry one only listens, and begins none."""
 
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: Service) -> None:
         assert service.host is not None
         host, self._dry = service.host, service.dry
         self._franka = franka = require_libfranka()

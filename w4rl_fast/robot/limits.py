@@ -1,7 +1,7 @@
 """What an arm's maker allows, and what a user tightens; nothing can be loosened."""
 
+import math
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
@@ -30,6 +30,8 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             values = getattr(self, field.name)
+            if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+                raise ValueError(f"{field.name}={values}: every number is finite")
             if len(values) != JOINTS:
                 raise ValueError(f"{field.name} has {len(values)} numbers: one for each of the {JOINTS} joints")
             if field.name not in {"low", "high"} and min(values) <= 0:
@@ -56,27 +58,40 @@ def tightened(limits: Limits, changes: dict[str, Any], source: str) -> Limits:
     """The limits with some of them replaced, or with all of a kind times `scale`; never beyond the maker's."""
     kinds = [field.name for field in fields(Limits)]
     scale = changes.get("scale", {})
-    for key in [*changes, *scale]:
-        if key not in [*kinds, "scale"]:
+    _require(isinstance(scale, dict), f"{source}: scale", "it is a table of factors, such as scale = { speed = 0.5 }")
+    for key in [*(key for key in changes if key != "scale"), *scale]:
+        if key not in kinds:
             raise UserError(f"{source}: {key}", rule="there is no such limit", remedy=near(key, kinds))
     table: dict[str, Seven] = {}
     for kind in kinds:
         maker = getattr(limits, kind)
         factor = scale.get(kind, 1.0)
-        wanted = tuple(float(x) for x in changes.get(kind, [factor * x for x in maker]))
-        worse: Callable[[float, float], bool] = float.__lt__ if kind in LOWER_IS_LOOSER else float.__gt__
-        for joint, (mine, allowed) in enumerate(zip(wanted, maker, strict=False), start=1):
-            if worse(mine, float(allowed)):
+        _require(_is_number(factor), f"{source}: scale of {kind} is {factor!r}", "it is a number")
+        wanted = changes.get(kind, [factor * x for x in maker])
+        right = isinstance(wanted, list) and len(wanted) == JOINTS and all(_is_number(x) for x in wanted)
+        _require(right, f"{source}: {kind} is {wanted!r}", f"it is a list of {JOINTS} finite numbers")
+        for joint, (mine, allowed) in enumerate(zip(wanted, maker, strict=True), start=1):
+            lower = kind in LOWER_IS_LOOSER
+            if mine < allowed if lower else mine > allowed:
                 raise UserError(
                     f"{source}: {kind} of joint {joint} is {mine:g}",
                     rule=f"the maker allows {allowed:g}, and a limit can only be tightened",
-                    remedy=f"Write at {'least' if kind in LOWER_IS_LOOSER else 'most'} {allowed:g}",
+                    remedy=f"Write at {'least' if lower else 'most'} {allowed:g}",
                 )
-        table[kind] = wanted
+        table[kind] = tuple(float(x) for x in wanted)
     try:
         return Limits(**table)
     except ValueError as error:
         raise UserError(source, rule=str(error), remedy="Correct that line") from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require(right: bool, value: str, rule: str) -> None:
+    if not right:
+        raise UserError(value, rule=rule, remedy="Correct that line")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from w4rl_fast.errors import UserError
 from w4rl_fast.robot import shared
 from w4rl_fast.robot.arm import ArmLost, Command, State, limited, state_of
 from w4rl_fast.robot.histogram import Histogram
+from w4rl_fast.robot.line import Service
 from w4rl_fast.robot.protocol import REPORT, SAMPLE, TICK, Fault, Kind, Mode, Wish
-from w4rl_fast.robot.serve import Service
 from w4rl_fast.robot.servo import require_native
 from w4rl_fast.robot.setup import Setup, settings_of
 

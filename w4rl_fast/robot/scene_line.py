@@ -3,23 +3,21 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from w4rl_fast.robot import shared
+from w4rl_fast.robot.line import Service
 from w4rl_fast.robot.plant import Scene
 from w4rl_fast.robot.protocol import TICK
-
-if TYPE_CHECKING:
-    from w4rl_fast.robot.serve import Service
 
 
 class SceneLine:
     """Steps a scene of MuJoCo by the native servo, and shows it under a name."""
 
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: Service) -> None:
         assert service.scene is not None
         start = None if service.start is None else np.array(service.start)
         self.scene = Scene(Path(service.scene).read_text(), start)

@@ -8,64 +8,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from w4rl_fast.config import from_json_dict
 from w4rl_fast.errors import UserError
 from w4rl_fast.robot import realtime, shared
+from w4rl_fast.robot.line import Line, Reflex, Service
 from w4rl_fast.robot.protocol import TICK, Link, Mode, Wish
 from w4rl_fast.robot.servo import native_settings, require_native
-from w4rl_fast.robot.setup import Setup, settings_of
+from w4rl_fast.robot.setup import settings_of
 
 LOOK_AROUND = 50
 """Ticks between two looks at whether the parent is still there."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Service:
-    """What a servo's process is started with: memory by name, the setup, and the arm: a host, or a scene in a file.
-
-    start: the state of the scene as a list; share: the name under which the scene is shown; dry: nothing moves.
-    """
-
-    channel: str
-    setup: Setup
-    host: str | None = None
-    scene: str | None = None
-    start: tuple[float, ...] | None = None
-    share: str | None = None
-    allow_non_realtime: bool = False
-    core: int | None = None
-    dry: bool = False
-
-
-class Line(Protocol):
-    """A connection to an arm that brings the ticks."""
-
-    def begin(self) -> NDArray[np.float64]:
-        """Make the arm listen; returns where it is commanded to be, at rest (7,) rad."""
-        ...
-
-    def ticks(self, driver: Any) -> Iterator[None]:
-        """Go on tick by tick with what the driver says, until the arm stops by itself (an exception) or the caller does."""
-        ...
-
-    def finish(self, driver: Any) -> None:
-        """End the motion at rest."""
-        ...
-
-    def recover(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Reflex(Exception):
-    """The arm stopped by itself; the text says why."""
 
 
 def say(event: str, **facts: Any) -> None:

@@ -1,8 +1,11 @@
 """How an arm is set up: its limits, its workspace, and how long the servo waits for a policy."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from w4rl_fast.errors import UserError, near
 from w4rl_fast.robot import limits as table
@@ -28,6 +31,8 @@ class Workspace:
 
     def __post_init__(self) -> None:
         for low, high in ((self.low, self.high), *self.keep_out):
+            if not np.shape((low, high)) == (2, 3) or not np.isfinite((low, high)).all():
+                raise ValueError(f"box from {low} to {high}: two corners of three finite numbers each")
             if any(a >= b for a, b in zip(low, high, strict=True)):
                 raise ValueError(f"box from {low} to {high}: the first corner is the lower one on every axis")
         if len(self.keep_out) > 16:
@@ -52,7 +57,7 @@ class Watch:
     astray: float = 0.3
 
     def __post_init__(self) -> None:
-        if not TICK <= self.hold <= self.stop <= self.fault:
+        if not math.isfinite(self.fault) or not TICK <= self.hold <= self.stop <= self.fault:
             raise ValueError(
                 f"hold {self.hold}, stop {self.stop}, fault {self.fault} s: each is no earlier than the last"
             )
@@ -73,11 +78,13 @@ class Setup:
     workspace: Workspace = field(default_factory=Workspace)
     watch: Watch = field(default_factory=Watch)
     opening: float = 0.08
-    stiffness: tuple[float, ...] = (4500.0, 4500.0, 3500.0, 3500.0, 2000.0, 2000.0, 2000.0)
-    push: float = 0.5
+    stiffness: tuple[float, ...] = (1200.0, 1200.0, 1200.0, 1200.0, 600.0, 600.0, 600.0)
+    push: float = 0.4
 
     def __post_init__(self) -> None:
-        if len(self.stiffness) != JOINTS or min(self.stiffness) <= 0:
+        if not 0 < self.opening <= 0.2:
+            raise ValueError(f"opening={self.opening}: how far the fingers open lies above 0 and at most at 0.2 m")
+        if len(self.stiffness) != JOINTS or not all(0 < x < math.inf for x in self.stiffness):
             raise ValueError(f"stiffness={self.stiffness}: {JOINTS} numbers above 0")
         if not 0 < self.push <= 1:
             raise ValueError(f"push={self.push}: a share above 0 and at most 1 of the joints' torque")
@@ -101,16 +108,13 @@ def make_setup(arm: str, file: Path | None = None) -> Setup:
         raise UserError(
             f"{file} is for a {data['arm']}", rule=f"the arm is a {arm}", remedy="Choose another file or arm"
         )
-    others: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key in known[4:]
+    parts = {
+        "limits": table.tightened(maker, _table(data, "limits", file) if "limits" in data else CALM, str(file)),
+        "workspace": _part(Workspace, _table(data, "workspace", file), f"{file}: workspace"),
+        "watch": _part(Watch, _table(data, "watch", file), f"{file}: watch"),
     }
-    return Setup(
-        arm=arm,
-        limits=table.tightened(maker, data.get("limits", CALM), str(file)),
-        workspace=_part(Workspace, data.get("workspace", {}), f"{file}: workspace"),
-        watch=_part(Watch, data.get("watch", {}), f"{file}: watch"),
-        **others,
-    )
+    others = {key: value for key, value in data.items() if key in ("opening", "stiffness", "push")}
+    return cast(Setup, _part(Setup, {"arm": arm, **parts, **others}, str(file)))
 
 
 def settings_of(setup: Setup) -> Settings:
@@ -136,6 +140,13 @@ def settings_of(setup: Setup) -> Settings:
         astray=watch.astray,
         opening=setup.opening,
     )
+
+
+def _table(data: dict[str, Any], key: str, file: Path) -> dict[str, Any]:
+    value = data.get(key, {})
+    if not isinstance(value, dict):
+        raise UserError(f"{file}: {key} is {value!r}", rule="it is a table", remedy=f"Begin it with [{key}]")
+    return value
 
 
 def _part(kind: type[Any], data: dict[str, Any], source: str) -> Any:

@@ -79,6 +79,7 @@ public:
 
     void samples_since(std::int64_t first, const Bytes& into) const {
         const std::int64_t count = static_cast<std::int64_t>(into.size() / sizeof(Sample));
+        if (first < 0) throw std::invalid_argument("the first sample has the number 0");
         for (std::int64_t k = 0; k < count; ++k)
             std::memcpy(into.data() + k * sizeof(Sample), &channel_.record[(first + k) % samples], sizeof(Sample));
     }

@@ -10,31 +10,44 @@
 
 namespace w4rl {
 
-// The newest value of one writer for one reader, in memory that both share. Neither ever waits, and a writer that dies in
-// the middle of a value leaves the last whole one: three slots, of which each side owns one and the third changes hands.
+// The newest value of one writer for one reader, in memory that both share. Neither waits for the other, and one that dies,
+// at whatever moment, leaves the last whole value and a mailbox that its successor can go on with: of three slots each side
+// owns one and the third changes hands, and who owns which is one word that changes at once.
 template <typename Value>
 class Latest {
 public:
     // The writer's slot; `publish` makes it the newest.
-    Value& draft() noexcept { return slots_[writing_]; }
+    Value& draft() noexcept { return slots_[writing(owners_.load(std::memory_order_relaxed))]; }
 
     // Release: what was written before is seen by whoever takes the slot. Acquire: the slot that comes back has been read.
-    void publish() noexcept { writing_ = shared_.exchange(writing_ | fresh, std::memory_order_acq_rel) & index; }
+    void publish() noexcept {
+        std::uint32_t now = owners_.load(std::memory_order_relaxed);
+        while (!owners_.compare_exchange_weak(now, word(shared(now), reading(now), writing(now)) | fresh,
+                                              std::memory_order_acq_rel, std::memory_order_relaxed)) {
+        }
+    }
 
     // The newest whole value; it stays as it is until the next call.
     const Value& newest() noexcept {
-        if (shared_.load(std::memory_order_relaxed) & fresh)
-            reading_ = shared_.exchange(reading_, std::memory_order_acq_rel) & index;
-        return slots_[reading_];
+        std::uint32_t now = owners_.load(std::memory_order_relaxed);
+        while ((now & fresh) && !owners_.compare_exchange_weak(now, word(writing(now), shared(now), reading(now)),
+                                                               std::memory_order_acq_rel, std::memory_order_relaxed)) {
+        }
+        return slots_[reading(owners_.load(std::memory_order_relaxed))];
     }
 
 private:
-    static constexpr std::uint32_t fresh = 4, index = 3;
+    static constexpr std::uint32_t fresh = 64;
     static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
 
-    alignas(64) std::uint32_t writing_ = 0;
-    alignas(64) std::uint32_t reading_ = 1;
-    alignas(64) std::atomic<std::uint32_t> shared_{2};
+    static constexpr std::uint32_t word(std::uint32_t writes, std::uint32_t reads, std::uint32_t waits) noexcept {
+        return writes | reads << 2 | waits << 4;
+    }
+    static constexpr std::uint32_t writing(std::uint32_t owners) noexcept { return owners & 3; }
+    static constexpr std::uint32_t reading(std::uint32_t owners) noexcept { return owners >> 2 & 3; }
+    static constexpr std::uint32_t shared(std::uint32_t owners) noexcept { return owners >> 4 & 3; }
+
+    alignas(64) std::atomic<std::uint32_t> owners_{word(0, 1, 2)};
     alignas(64) std::array<Value, 3> slots_{};
 };
 

@@ -7,7 +7,7 @@ namespace w4rl {
 namespace {
 
 constexpr double far = 10'000.0, longest = 2.0,
-                 slack = 0.002, inside = 0.004, lever = 1.2, damping = 0.03, homing = 0.0005;
+                 slack = 0.002, inside = 0.004, lever = 1.2, tiny = 1e-12, damping = 0.03, homing = 0.0005;
 constexpr int looks = 8;
 
 bool finite(const Joints& angles) noexcept {
@@ -203,9 +203,7 @@ std::int64_t Servo::join(const Message& message) noexcept {
             fresh.left[k] = arm.tool[k] - start[k];
             if (std::abs(fresh.left[k]) > settings_.jump[1]) return flag::jump;
         }
-        Quaternion turn = times(quaternion(arm.turn), inverse(turn_of(start)));
-        if (turn[0] < 0.0)
-            for (double& part : turn) part = -part;
+        const Quaternion turn = times(quaternion(arm.turn), inverse(turn_of(start)));
         if (jumps(fresh, 3, settings_.jump[1]) || twisted(turn, settings_.jump[2]) ||
             twists(fresh, settings_.jump[2]))
             return flag::jump;
@@ -265,18 +263,22 @@ void Servo::aim() noexcept {
     Joints drift;
     for (int k = 0; k < joints; ++k) drift[k] = homing * (settings_.posture[k] - goal[k]);
     const Joints step = reach(place(goal), {pose[0], pose[1], pose[2]}, rotation(turn_of(pose)), drift, damping);
-    for (int k = 0; k < joints; ++k) {
-        const Axis& axis = settings_.axes[k];
-        const double most = axis.speed * w4rl::tick;
-        goal[k] = clamp(goal[k] + clamp(step[k], -most, most), axis.low, axis.high);
-    }
+    double share = 1.0;
+    for (int k = 0; k < joints; ++k)
+        share = std::min(share, settings_.axes[k].speed * w4rl::tick / std::max(std::abs(step[k]), tiny));
+    for (int k = 0; k < joints; ++k)
+        goal[k] = clamp(goal[k] + share * step[k], settings_.axes[k].low, settings_.axes[k].high);
 }
 
-// Keep a goal on the way from running away from joints that something holds.
+// Keep a goal on the way from running away from joints that something holds: a joint may be sent so far beyond where it is
+// measured, and further by what it needs to stop.
 void Servo::yield() noexcept {
     if (!routed_ || !felt_) return;
-    for (int k = 0; k < joints; ++k)
-        goal[k] = clamp(goal[k], measured_[k] - settings_.give[k], measured_[k] + settings_.give[k]);
+    for (int k = 0; k < joints; ++k) {
+        const double give = settings_.give[k];
+        const double stop = rest(motions[k], settings_.axes[k].braking, settings_.axes[k]) - motions[k].position;
+        goal[k] = clamp(goal[k], measured_[k] - give + std::min(stop, 0.0), measured_[k] + give + std::max(stop, 0.0));
+    }
 }
 
 // Whether the arm is in the workspace after this tick, and stays there if it then brakes at once.

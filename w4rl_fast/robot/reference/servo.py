@@ -20,6 +20,7 @@ INSIDE = 0.004
 """How far (m) from the walls a pose is kept, so that reaching it needs no braking."""
 LEVER = 1.2
 """The most that any point of the arm moves when a joint does, m/rad."""
+TINY = 1e-12
 LOOKS = 8
 """Moments of a stop at which the arm is looked at."""
 DAMPING = 0.03
@@ -190,8 +191,6 @@ class Servo:
             new = route.pose_at(fresh, float(self.tick))
             left = [arm.tool[k] - new[k] for k in range(3)]
             turn = route.times(route.quaternion(arm.turn), [new[3], -new[4], -new[5], -new[6]])
-            if turn[0] < 0.0:
-                turn = [-turn[0], -turn[1], -turn[2], -turn[3]]
             if any(abs(x) > self.settings.jump[1] for x in left) or jumps(values, 0, 3, self.settings.jump[1]):
                 return Flag.JUMP
             if any(abs(x) > self.settings.jump[2] for x in turn[1:]) or twists(values, self.settings.jump[2]):
@@ -244,17 +243,25 @@ class Servo:
         drift = [HOMING * (self.settings.posture[k] - self.goal[k]) for k in range(JOINTS)]
         turn = kinematics.rotation(pose[3], pose[4], pose[5], pose[6])
         step = kinematics.reach(kinematics.place(self.goal), (pose[0], pose[1], pose[2]), turn, drift, DAMPING)
+        share = 1.0
         for k, axis in enumerate(self.settings.axes):
-            most = axis.speed * TICK
-            goal = self.goal[k] + max(-most, min(most, step[k]))
-            self.goal[k] = max(axis.low, min(axis.high, goal))
+            share = min(share, axis.speed * TICK / max(abs(step[k]), TINY))
+        for k, axis in enumerate(self.settings.axes):
+            self.goal[k] = max(axis.low, min(axis.high, self.goal[k] + share * step[k]))
 
     def _yield(self) -> None:
-        """Keep a goal on the way from running away from joints that something holds."""
+        """Keep a goal on the way from running away from joints that something holds.
+
+        A joint may be sent so far beyond where it is measured, and further by what it needs to stop: else a goal that runs
+        ahead of a joint in free motion would hide where that has to end.
+        """
         if self.route is None or self.measured is None:
             return
         for k, (at, give) in enumerate(zip(self.measured, self.settings.give, strict=True)):
-            self.goal[k] = max(at - give, min(at + give, self.goal[k]))
+            stop = tracker.rest(self.motions[k], self.settings.axes[k].braking, self.settings.axes[k])
+            stop = stop - self.motions[k].position
+            low, high = at - give + min(stop, 0.0), at + give + max(stop, 0.0)
+            self.goal[k] = max(low, min(high, self.goal[k]))
 
     def _safe(self, motions: list[Motion]) -> bool:
         """Whether the arm is in the workspace after this tick, and stays there if it then brakes at once."""
@@ -304,7 +311,7 @@ def parts(arm: Placement) -> tuple[Vector, ...]:
 def faulty(message: Message, tick: int, settings: Settings) -> Flag:
     """What is wrong with a message by itself."""
     count = len(message.times)
-    if message.kind not in (Kind.JOINTS, Kind.POSES) or not 1 <= count <= POINTS:
+    if message.kind not in (Kind.JOINTS, Kind.POSES) or not 1 <= count <= POINTS or len(message.values) != count:
         return Flag.SHAPE
     if not all(isfinite(x) for x in (message.width, *message.times, *(x for point in message.values for x in point))):
         return Flag.NOT_FINITE

@@ -10,8 +10,9 @@ HOME = (0.0, -pi / 4, 0.0, -3 * pi / 4, 0.0, pi / 2, pi / 4)
 LOWER = (-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973)
 UPPER = (2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973)
 TORQUE = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
-STIFFNESS = (4500.0, 4500.0, 3500.0, 3500.0, 2000.0, 2000.0, 2000.0)
-"""What a position servo pulls with, N m / rad; a velocity servo has a tenth of it, N m s / rad."""
+STIFFNESS = (1200.0, 1200.0, 1200.0, 1200.0, 600.0, 600.0, 600.0)
+DAMPING = (80.0, 80.0, 80.0, 80.0, 30.0, 30.0, 30.0)
+"""What a position servo pulls with, N m / rad, and a velocity servo, N m s / rad: soft enough to run into a table."""
 PUSH = 0.5
 """The share of its torque with which a joint pushes what stands in its way: a servo on a robot keeps to it as well."""
 
@@ -87,7 +88,7 @@ def actuator_xml() -> str:
     """Seven position servos, seven velocity servos, and the opening of the gripper."""
     servos = [
         *(f'<position name="position{i + 1}" joint="{j}" kp="{STIFFNESS[i]}"/>' for i, j in enumerate(JOINTS)),
-        *(f'<velocity name="velocity{i + 1}" joint="{j}" kv="{STIFFNESS[i] / 10}"/>' for i, j in enumerate(JOINTS)),
+        *(f'<velocity name="velocity{i + 1}" joint="{j}" kv="{DAMPING[i]}"/>' for i, j in enumerate(JOINTS)),
         f'<position name="gripper" tendon="opening" kp="1000" ctrlrange="0 {OPEN}" forcerange="-30 30"/>',
     ]
     return "\n".join(servos)
