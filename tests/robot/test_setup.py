@@ -166,8 +166,8 @@ def test_every_arm_may_begin_where_it_is_ready() -> None:
         "opening = -1.0",
         "opening = nan",
         "opening = 'x'",
-        "push = 1.5",
         "stiffness = [1, 2]",
+        "lead = 1.0",
     ],
 )
 def test_what_is_no_setup_is_refused_with_its_file(tmp_path, text):

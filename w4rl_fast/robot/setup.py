@@ -70,7 +70,8 @@ class Watch:
 class Setup:
     """An arm by name, its limits as tightened, its workspace, its watchdog and its hand's opening (m).
 
-    stiffness: with which the arm holds its joints (Nm/rad); push: the share of their torque that it may push with.
+    stiffness: with which the arm holds its joints (Nm/rad); lead: most that the tool is sent beyond where it is (m). Both
+    together say how hard it pushes what stands in its way.
     """
 
     arm: str = "panda"
@@ -78,19 +79,19 @@ class Setup:
     workspace: Workspace = field(default_factory=Workspace)
     watch: Watch = field(default_factory=Watch)
     opening: float = 0.08
-    stiffness: tuple[float, ...] = (1200.0, 1200.0, 1200.0, 1200.0, 600.0, 600.0, 600.0)
-    push: float = 0.4
+    stiffness: tuple[float, ...] = (800.0, 800.0, 800.0, 800.0, 150.0, 150.0, 150.0)
+    lead: float = 0.03
 
     def __post_init__(self) -> None:
         if not 0 < self.opening <= 0.2:
             raise ValueError(f"opening={self.opening}: how far the fingers open lies above 0 and at most at 0.2 m")
         if len(self.stiffness) != JOINTS or not all(0 < x < math.inf for x in self.stiffness):
             raise ValueError(f"stiffness={self.stiffness}: {JOINTS} numbers above 0")
-        if not 0 < self.push <= 1:
-            raise ValueError(f"push={self.push}: a share above 0 and at most 1 of the joints' torque")
+        if not 0.005 <= self.lead <= 0.2:
+            raise ValueError(f"lead={self.lead}: it lies between 0.005 and 0.2 m")
 
 
-CALM = {"scale": {"speed": 0.6, "acceleration": 0.5, "jerk": 0.1}}
+CALM = {"scale": {"speed": 0.6, "acceleration": 0.8, "jerk": 0.1}}
 """What a policy gets unless a user says otherwise: an arm that is watched closely by people."""
 
 
@@ -100,7 +101,7 @@ def make_setup(arm: str, file: Path | None = None) -> Setup:
     if file is None:
         return Setup(arm=arm, limits=table.tightened(maker, CALM, "defaults"))
     data = table.read_toml(file)
-    known = ["arm", "limits", "workspace", "watch", "opening", "stiffness", "push"]
+    known = ["arm", "limits", "workspace", "watch", "opening", "stiffness", "lead"]
     for key in data:
         if key not in known:
             raise UserError(f"{file}: {key}", rule="there is no such part", remedy=near(key, known))
@@ -113,7 +114,7 @@ def make_setup(arm: str, file: Path | None = None) -> Setup:
         "workspace": _part(Workspace, _table(data, "workspace", file), f"{file}: workspace"),
         "watch": _part(Watch, _table(data, "watch", file), f"{file}: watch"),
     }
-    others = {key: value for key, value in data.items() if key in ("opening", "stiffness", "push")}
+    others = {key: value for key, value in data.items() if key in ("opening", "stiffness", "lead")}
     return cast(Setup, _part(Setup, {"arm": arm, **parts, **others}, str(file)))
 
 
@@ -132,10 +133,7 @@ def settings_of(setup: Setup) -> Settings:
         radii=RADII,
         patience=(round(watch.hold / TICK), round(watch.stop / TICK), round(watch.fault / TICK)),
         jump=(watch.jump, watch.leap, watch.twist / 2),
-        give=tuple(
-            setup.push * torque / stiffness
-            for torque, stiffness in zip(setup.limits.torque, setup.stiffness, strict=True)
-        ),
+        lead=setup.lead,
         fading=round(watch.fading / TICK),
         astray=watch.astray,
         opening=setup.opening,

@@ -233,7 +233,6 @@ void Servo::watch() noexcept {
 void Servo::move() noexcept {
     const Joints before = goal;
     aim();
-    yield();
     std::array<Motion, joints> then;
     for (int i = 0; i < joints; ++i) {
         const Axis& axis = settings_.axes[i];
@@ -259,7 +258,11 @@ void Servo::aim() noexcept {
         goal = joints_at(route_, now);
         return;
     }
-    const Point pose = pose_at(route_, now);
+    Point pose = pose_at(route_, now);
+    if (felt_) {
+        const Vector tool = place(measured_).tool;
+        for (int k = 0; k < 3; ++k) pose[k] = clamp(pose[k], tool[k] - settings_.lead, tool[k] + settings_.lead);
+    }
     Joints drift;
     for (int k = 0; k < joints; ++k) drift[k] = homing * (settings_.posture[k] - goal[k]);
     const Joints step = reach(place(goal), {pose[0], pose[1], pose[2]}, rotation(turn_of(pose)), drift, damping);
@@ -268,17 +271,6 @@ void Servo::aim() noexcept {
         share = std::min(share, settings_.axes[k].speed * w4rl::tick / std::max(std::abs(step[k]), tiny));
     for (int k = 0; k < joints; ++k)
         goal[k] = clamp(goal[k] + share * step[k], settings_.axes[k].low, settings_.axes[k].high);
-}
-
-// Keep a goal on the way from running away from joints that something holds: a joint may be sent so far beyond where it is
-// measured, and further by what it needs to stop.
-void Servo::yield() noexcept {
-    if (!routed_ || !felt_) return;
-    for (int k = 0; k < joints; ++k) {
-        const double give = settings_.give[k];
-        const double stop = rest(motions[k], settings_.axes[k].braking, settings_.axes[k]) - motions[k].position;
-        goal[k] = clamp(goal[k], measured_[k] - give + std::min(stop, 0.0), measured_[k] + give + std::max(stop, 0.0));
-    }
 }
 
 // Whether the arm is in the workspace after this tick, and stays there if it then brakes at once.

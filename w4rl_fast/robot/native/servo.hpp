@@ -41,9 +41,8 @@ struct Settings {
     std::array<double, parts> radii{};
     std::array<std::int64_t, 3> patience{};
     Vector jump{};
-    Joints give{};
     std::int64_t fading = 0;
-    double astray = 0.0, opening = 0.0;
+    double lead = 0.0, astray = 0.0, opening = 0.0;
 };
 
 // One arm's command, a tick at a time: targets in, positions out, within the limits whatever comes. It knows no clock, no
@@ -74,7 +73,6 @@ private:
     void watch() noexcept;
     void move() noexcept;
     void aim() noexcept;
-    void yield() noexcept;
     bool safe(const std::array<Motion, joints>& then) const noexcept;
     double room(const Placement& arm) const noexcept;
     Joints rests(const std::array<Motion, joints>& from) const noexcept;

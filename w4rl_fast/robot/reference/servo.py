@@ -35,8 +35,8 @@ class Settings:
     walls: lowest and highest corner (m) for the tool; keep_out: boxes (lowest, highest corner, m) that no part of the arm
     enters; patience: ticks without a new target until hold, stop, fault; jump: most that a target may differ from the one
     it replaces (rad; m; and rad for a turn, as a quaternion's half sine); astray: most that an arm may differ from its
-    command (rad); give: most that a goal may be ahead of where a joint is measured (rad), so that what stands in the way
-    is pushed so hard and no harder.
+    command (rad); lead: most that a pose may be beyond where the tool is
+    measured (m), so that what stands in the way is pushed so hard and no harder.
     """
 
     axes: tuple[Axis, ...]
@@ -46,7 +46,7 @@ class Settings:
     radii: tuple[float, ...]
     patience: tuple[int, int, int]
     jump: tuple[float, float, float]
-    give: tuple[float, ...]
+    lead: float
     fading: int
     astray: float
     opening: float
@@ -211,9 +211,8 @@ class Servo:
             self.mode, self.fault = Mode.FAULT, Fault.STALE
 
     def _move(self) -> None:
-        before = list(self.goal)
+        before = self.goal
         self._aim()
-        self._yield()
         axes = self.settings.axes
         then = [
             tracker.follow(m, goal, max(-axis.speed, min(axis.speed, (goal - last) / TICK)), axis)
@@ -240,28 +239,19 @@ class Servo:
             self.goal = route.joints_at(self.route, now)
             return
         pose = route.pose_at(self.route, now)
+        if self.measured is not None:
+            tool, lead = kinematics.place(self.measured).tool, self.settings.lead
+            pose[:3] = [max(tool[k] - lead, min(tool[k] + lead, pose[k])) for k in range(3)]
         drift = [HOMING * (self.settings.posture[k] - self.goal[k]) for k in range(JOINTS)]
         turn = kinematics.rotation(pose[3], pose[4], pose[5], pose[6])
         step = kinematics.reach(kinematics.place(self.goal), (pose[0], pose[1], pose[2]), turn, drift, DAMPING)
         share = 1.0
         for k, axis in enumerate(self.settings.axes):
             share = min(share, axis.speed * TICK / max(abs(step[k]), TINY))
-        for k, axis in enumerate(self.settings.axes):
-            self.goal[k] = max(axis.low, min(axis.high, self.goal[k] + share * step[k]))
-
-    def _yield(self) -> None:
-        """Keep a goal on the way from running away from joints that something holds.
-
-        A joint may be sent so far beyond where it is measured, and further by what it needs to stop: else a goal that runs
-        ahead of a joint in free motion would hide where that has to end.
-        """
-        if self.route is None or self.measured is None:
-            return
-        for k, (at, give) in enumerate(zip(self.measured, self.settings.give, strict=True)):
-            stop = tracker.rest(self.motions[k], self.settings.axes[k].braking, self.settings.axes[k])
-            stop = stop - self.motions[k].position
-            low, high = at - give + min(stop, 0.0), at + give + max(stop, 0.0)
-            self.goal[k] = max(low, min(high, self.goal[k]))
+        self.goal = [
+            max(axis.low, min(axis.high, q + share * by))
+            for axis, q, by in zip(self.settings.axes, self.goal, step, strict=True)
+        ]
 
     def _safe(self, motions: list[Motion]) -> bool:
         """Whether the arm is in the workspace after this tick, and stays there if it then brakes at once."""

@@ -10,8 +10,8 @@ HOME = (0.0, -pi / 4, 0.0, -3 * pi / 4, 0.0, pi / 2, pi / 4)
 LOWER = (-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973)
 UPPER = (2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973)
 TORQUE = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
-STIFFNESS = (1200.0, 1200.0, 1200.0, 1200.0, 600.0, 600.0, 600.0)
-DAMPING = (80.0, 80.0, 80.0, 80.0, 30.0, 30.0, 30.0)
+STIFFNESS = (800.0, 800.0, 800.0, 800.0, 150.0, 150.0, 150.0)
+DAMPING = (60.0, 60.0, 60.0, 60.0, 10.0, 10.0, 10.0)
 """What a position servo pulls with, N m / rad, and a velocity servo, N m s / rad: soft enough to run into a table."""
 PUSH = 0.5
 """The share of its torque with which a joint pushes what stands in its way: a servo on a robot keeps to it as well."""
