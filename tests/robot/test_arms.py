@@ -1,6 +1,5 @@
 """One set of laws for every arm that can be had here: in simulated time, on the wall clock, and through the real libfranka."""
 
-import json
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -329,45 +328,33 @@ def test_what_it_commands_keeps_its_limits_by_third_differences(arm) -> None:
 # ---- what stands in its way
 
 
-def tables(arm, deep):
-    """From above the table to so far below its top (m), at the hand's own pace, and pressed there."""
-    tool = arm.read().tool
-    return moved(arm, (0.05, 0.1, deep - tool[2]), 1.0)
+def saturation_of(arm):
+    """How near to its limit the torque of any joint of a scene is, as a share."""
+    return float(np.abs(arm.scene.data.qfrc_actuator[:7] / DEEP.limits.torque).max())
 
 
 @pytest.mark.parametrize("name", TOUCHING)
-def test_pressing_on_a_table_stays_below_the_torque_of_a_reflex_and_lifting_off_is_free_again(name) -> None:
-    """Through libfranka a torque at its limit for long would be a reflex, which `arm_of` would find."""
+def test_pressing_on_a_table_raises_no_reflex_of_torque_and_lifting_off_is_free_again(name) -> None:
+    """Sent 6 cm below its top and pressed there; through libfranka, `arm_of` finds what a robot would take for a reflex."""
     with arm_of(name, DEEP) as place:
         arm, shares = place.arm, []
-        before = arm.read().pose
-
-        def watch(_):
-            if isinstance(arm, SimArm):
-                shares.append(np.abs(arm.scene.data.qfrc_actuator[:7]) / DEEP.limits.torque)
-
-        way = tables(arm, -0.06)
-        if isinstance(arm, SimArm):
-            state = arm.read()
-            while state.tick < way.times[-1] + 800:
-                if state.tick % 50 == 0:
-                    assert not arm.send(way).refused
+        begun, height = arm.read().pose, arm.read().tool[2]
+        way = moved(arm, (0.05, 0.1, -0.06 - height), 1.0)
+        while (state := arm.read()).tick < way.times[-1] + 800:
+            assert not arm.send(way).refused
+            for _ in range(50):
                 state = arm.wait(state.tick + 1)
-                watch(state)
-            assert longest_above(np.array(shares).max(axis=1), min(1.0, 1.25 * DEEP.push)) < SATURATED
-        else:
-            state = follow(arm, way, more=800)
+                shares += [saturation_of(arm)] if isinstance(arm, SimArm) else []
         assert state.mode == Mode.FOLLOW
         assert -0.02 < state.tool[2] < 0.02, "it stands on the table"
-        assert np.abs(state.joints - state.command).max() > 2e-3, "it pushes"
-        lead = np.abs(state.command - state.joints)
-        give = DEEP.push * np.array(DEEP.limits.torque) / np.array(DEEP.stiffness)
-        assert (lead < give + 2e-3).all(), json.dumps((lead / give).round(3).tolist())
+        assert state.pose[2] < state.tool[2] - 5e-3, "it pushes"
+        assert state.pose[2] > state.tool[2] - 0.06 + 5e-3, "it does not push with all that was asked for"
+        assert longest_above(np.array(shares), 0.99) < SATURATED
         share = np.linspace(0.0, 1.0, 21)
-        back = state.tool + share[:, None] * (before[:3] - state.tool)
-        values = np.array([[*at, *before[3:]] for at in back])
+        back = state.tool + share[:, None] * (begun[:3] - state.tool)
+        values = np.array([[*at, *begun[3:]] for at in back])
         follow(arm, Command(Kind.POSES, state.tick + share * 1000, values), more=400)
-        assert np.linalg.norm(arm.read().tool - before[:3]) < 3e-3
+        assert np.linalg.norm(arm.read().tool - begun[:3]) < 3e-3
 
 
 def longest_above(values, most):
