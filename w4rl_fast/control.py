@@ -64,6 +64,7 @@ class ControlConfig:
     seed: int = 0
     turns: int | None = None
     dry_run: bool = False
+    recover: bool = False
     allow_non_realtime: bool = False
     compensate: bool = True
     core: int | None = None
@@ -205,6 +206,7 @@ def _robot_stage(task: TaskConfig, setup: Setup, config: ControlConfig) -> Itera
             allow_non_realtime=config.allow_non_realtime,
             core=config.core,
             dry=config.dry_run,
+            recover=config.recover,
         )
         with arm:
             if not config.dry_run:

@@ -36,6 +36,8 @@ class FrankaLine:
             self._robot = franka.Robot(host, config)
             if not self._dry:
                 self._robot.set_joint_impedance(list(service.setup.stiffness))
+            if service.recover and not self._dry:
+                self._robot.automatic_error_recovery()
         except franka.RealtimeException as error:
             raise UserError(
                 f"this machine: {told(error)}",
@@ -110,4 +112,4 @@ def told(error: Exception) -> str:
     return str(error).strip().rstrip(".")
 
 
-REMEDY = "Look at the arm and at Desk: unlock the joints, release the stop button, then start again"
+REMEDY = "Look at the arm and at Desk: unlock the joints, release the stop button; if it stopped itself, give --recover"

@@ -14,7 +14,8 @@ from w4rl_fast.robot.setup import Setup
 class Service:
     """What a servo's process is started with: memory by name, the setup, and the arm: a host, or a scene in a file.
 
-    start: the state of the scene as a list; share: the name under which the scene is shown; dry: nothing moves.
+    start: the state of the scene as a list; share: the name under which the scene is shown; dry: nothing moves;
+    recover: an arm that stopped itself earlier is made ready again.
     """
 
     channel: str
@@ -26,6 +27,7 @@ class Service:
     allow_non_realtime: bool = False
     core: int | None = None
     dry: bool = False
+    recover: bool = False
 
 
 class Line(Protocol):

@@ -46,6 +46,7 @@ class ProcessArm:
         allow_non_realtime: bool = False,
         core: int | None = None,
         dry: bool = False,
+        recover: bool = False,
     ) -> None:
         self._native = require_native()
         self.settings = settings_of(setup)
@@ -55,7 +56,7 @@ class ProcessArm:
         self._scene = scene
         self._service = Service(
             channel=self._name, setup=setup, host=host, start=start, share=share, core=core,
-            allow_non_realtime=allow_non_realtime, dry=dry,
+            allow_non_realtime=allow_non_realtime, dry=dry, recover=recover,
         )  # fmt: skip
         self._row = np.zeros(1, dtype=REPORT)
 
