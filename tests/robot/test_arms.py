@@ -339,7 +339,7 @@ def test_pressing_on_a_table_raises_no_reflex_of_torque_and_lifting_off_is_free_
     with arm_of(name, DEEP) as place:
         arm, shares = place.arm, []
         begun, height = arm.read().pose, arm.read().tool[2]
-        way = moved(arm, (0.1, -0.1, -0.06 - height), 1.0)  # beside the button
+        way = moved(arm, (0.1, -0.1, -0.06 - height), 2.0)  # beside the button, 0.25 m/s at most
         while (state := arm.read()).tick < way.times[-1] + 800:
             assert not arm.send(way).refused
             for _ in range(50):

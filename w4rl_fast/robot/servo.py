@@ -152,6 +152,11 @@ class NativeServo:
         self._sender.report(row.view(np.uint8))
         return row[0]
 
+    @property
+    def recorded(self) -> int:
+        """How many ticks were recorded so far."""
+        return int(self._sender.recorded)
+
     def samples(self, first: int, count: int) -> Any:
         """The record of some ticks (protocol.SAMPLE)."""
         rows = np.zeros(count, dtype=SAMPLE)
