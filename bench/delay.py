@@ -1,8 +1,8 @@
 """What a policy's delay costs, and what compensating it gives back: a hand that follows a target along a circle.
 
-On a simulated arm in simulated time, so that every figure is exact and the same on every machine. The decider knows where
-the target will be one period after the moment it looked at; what it decides takes effect only after the injected delay. The
-baseline acts as if the observation were of the moment it was decided on. The last line is JSON.
+On a simulated arm in simulated time, so that every figure is exact and the same on every machine. The decider knows
+where the target will be one period after the moment it looked at; what it decides takes effect only after the injected
+delay. The baseline acts as if the observation were of the moment it was decided on. The last line is JSON.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def circle(tick: float, home: np.ndarray) -> np.ndarray:
 
 
 def followed(delay: int, ahead: int, *, compensate: bool) -> dict[str, float]:
-    """Distance between hand and target (mm) while decisions take effect `delay` ticks late and reach `ahead` ticks on."""
+    """Distance between hand and target (mm) while decisions come `delay` ticks late and reach `ahead` ticks on."""
     scene = Scene(scene_xml("franka/push-button"))
     period = round(1 / (RATE * TICK))
     with SimArm(scene, make_setup("panda")) as arm:

@@ -1,7 +1,7 @@
 """The servo core in simulated time: ten million ticks of the worst targets, and what a tick costs.
 
-The baseline of the ticks' cost is the arm's own period, of which a step may take a five-hundredth (2 us at p99.9); beside
-it what a call from Python adds, and how long the tracker takes for one radian next to ruckig, which plans ahead.
+The baseline of the ticks' cost is the arm's own period, of which a step may take a five-hundredth (2 us at p99.9);
+beside it what a call from Python adds, and how long the tracker takes for one radian next to ruckig, which plans ahead.
 `python -m bench.servo [--ticks 10000000]`; the last line is JSON.
 """
 
@@ -42,9 +42,7 @@ def storms(ticks: int) -> dict[str, Any]:
             "same_seed_same_hash": again.hash == twice.hash,
             "seconds": round(time.perf_counter() - begun, 1),
         }
-        print(
-            f"{name}: {seen.ticks:,} ticks, {seen.violations} violations, worst {worst(seen.worst)}, {seen.faults} faults"
-        )
+        print(f"{name}: {seen.ticks:,} ticks, {seen.violations} violations, {worst(seen.worst)}, {seen.faults} faults")
     return found
 
 

@@ -20,7 +20,8 @@ BLOCK = 20_000
 
 @dataclass(kw_only=True, slots=True)
 class Findings:
-    """What came of a storm: ticks, the worst of each derivative relative to its limit, violations, what was said how often."""
+    """What came of a storm: ticks, the worst of each derivative relative to its limit, violations, what was said how
+    often."""
 
     ticks: int = 0
     worst: dict[str, float] = field(
@@ -92,7 +93,7 @@ def storm(servo: Servo, ticks: int, seed: int) -> Iterator[tuple[Numbers, NDArra
 def inspect(
     blocks: Iterator[tuple[Numbers, NDArray[np.int64]]], limits: Limits, walls: Numbers | None = None
 ) -> Findings:
-    """Difference the commands as a robot does, and hold them to the limits; the tool to walls (2, 3), if there are any."""
+    """Difference the commands as a robot does, and hold them to the limits; the tool to walls (2, 3), if given."""
     found = Findings()
     past = np.tile(np.array(READY), (3, 1))
     digest = hashlib.sha256()
@@ -131,7 +132,7 @@ def _count(found: Findings, states: NDArray[np.int64]) -> None:
 
 
 def tool_of(angles: Numbers) -> Numbers:
-    """Where the tool is (N, 3) for angles (N, 7): the product of Denavit and Hartenberg's matrices, as in the textbook."""
+    """Where the tool is (N, 3) for angles (N, 7): the product of Denavit and Hartenberg's matrices."""
     a = (0.0, 0.0, 0.0, 0.0825, -0.0825, 0.0, 0.088)
     d = (0.333, 0.0, 0.316, 0.0, 0.384, 0.0, 0.0)
     alpha = np.array([0, -1, 1, 1, -1, 1, 1]) * np.pi / 2

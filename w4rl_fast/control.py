@@ -96,7 +96,7 @@ class Told:
 
 
 class Stage(NamedTuple):
-    """Where an episode happens: the arm, the camera, and whether the present moment shows success, where that is known."""
+    """Where an episode happens: the arm, the camera, and whether the moment shows success, where that is known."""
 
     arm: Arm
     camera: Camera
@@ -138,8 +138,8 @@ def robot_task(run: Path, config: ControlConfig) -> TaskConfig:
     if config.rate is not None and abs(config.rate - rate) > 1e-6:
         raise UserError(
             f"--rate {config.rate:g}",
-            rule=f"the policy of {run} decides {rate:g} times a second: each of its actions takes {1e3 / rate:g} ms",
-            remedy=f"Leave --rate away, or collect with action_repeat={round(1 / (config.rate * 0.002))} and train anew",
+            rule=f"the policy of {run} decides {rate:g} times a second: its actions take {1e3 / rate:g} ms each",
+            remedy=f"Leave --rate away, or collect with action_repeat={round(1 / (config.rate * 0.002))} and train",
         )
     return task
 

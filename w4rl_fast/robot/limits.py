@@ -17,7 +17,7 @@ LOWER_IS_LOOSER = {"low"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """Seven numbers each: range (rad), rad/s, rad/s2, rad/s3, Nm, and how hard braking before the range's end may be."""
+    """Seven numbers each: range (rad), rad/s, rad/s2, rad/s3, Nm, and how hard it may brake before the range's end."""
 
     low: Seven
     high: Seven

@@ -38,7 +38,8 @@ class Line(Protocol):
         ...
 
     def ticks(self, driver: Any) -> Iterator[None]:
-        """Go on tick by tick with what the driver says, until the arm stops by itself (an exception) or the caller does."""
+        """Go on tick by tick with what the driver says, until the arm stops by itself (an exception) or the caller
+        does."""
         ...
 
     def finish(self, driver: Any) -> None:

@@ -16,7 +16,8 @@ from w4rl_fast.robot.protocol import REFUSED, TICK, Flag, Mode
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of the loop: what was seen at a tick and decided on it, what was sent, and how late the loop was (ticks).
+    """One turn of the loop: what was seen at a tick and decided on it, what was sent, and how late the loop was
+    (ticks).
 
     delay: ticks from the last observation until what was decided on it began to move the arm; None before the first.
     """
@@ -42,7 +43,7 @@ class Watcher(Protocol):
 
 @dataclass(slots=True)
 class Drive:
-    """How an episode went: turns, overrun periods, refused messages, delays (ms), tracking errors (mrad), and its end."""
+    """How an episode went: turns, overrun periods, refused messages, delays (ms), tracking errors (mrad), its end."""
 
     turns: int = 0
     overruns: int = 0
@@ -65,10 +66,11 @@ def drive(
     done: Callable[[], bool] = lambda: False,
     compensate: bool = True,
 ) -> Drive:
-    """Let a policy drive for some turns, or until it is done, the arm stops, or something fails: then the arm is stopped.
+    """Let a policy drive for some turns, or until it is done, the arm stops, or something fails: then the arm is
+    stopped.
 
-    With `compensate` a message carries the time of the observation it was decided on, so that the arm does what was meant
-    for this moment; without, what was meant for that moment.
+    With `compensate` a message carries the time of the observation it was decided on, so that the arm does what was
+    meant for this moment; without, what was meant for that moment.
     """
     outcome = Drive()
     watch = _Watchers(watchers)

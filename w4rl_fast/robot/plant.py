@@ -25,9 +25,11 @@ def require_mujoco() -> Any:
 
 
 class Scene:
-    """A scene by its MJCF, with the joints `joint1` to `joint7`, two fingers, and the servos of a Panda before all else.
+    """A scene by its MJCF, with the joints `joint1` to `joint7`, two fingers, and the servos of a Panda before all
+    else.
 
-    `start` is the whole state of the scene as MuJoCo keeps it (mjSTATE_INTEGRATION); None: the arm in its READY posture.
+    `start` is the whole state of the scene as MuJoCo keeps it (mjSTATE_INTEGRATION); None: the arm in its READY
+    posture.
     """
 
     def __init__(self, xml: str, start: Numbers | None = None) -> None:

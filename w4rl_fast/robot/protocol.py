@@ -91,7 +91,8 @@ REPORT = [
     ("duration", "<i8"),
 ]
 """What a servo says after each tick, as a numpy type: `number` of the newest message and the tick it `joined` at, ticks
-`missed` in all and the `longest` run of them, `stamp` and `duration` of the last step (ns, monotonic), angles in rad."""
+`missed` in all and the `longest` run of them, `stamp` and `duration` of the last step (ns, monotonic), angles in rad.
+"""
 SAMPLE = [
     ("tick", "<i8"),
     ("mode", "<i8"),

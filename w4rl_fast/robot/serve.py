@@ -1,7 +1,8 @@
-"""The servo's process: it talks to the arm every millisecond and to the policy through shared memory, and does nothing else.
+"""The servo's process: it talks to the arm every millisecond and to the policy through shared memory, and does nothing
+else.
 
-It reads one line of JSON from its standard input (`Service`) and writes one for each event: ready, reflex, recovered, error,
-end. It leaves when it is asked to, or when its parent is gone and the watchdog has brought the arm to rest.
+It reads one line of JSON from its standard input (`Service`) and writes one for each event: ready, reflex, recovered,
+error, end. It leaves when it is asked to, or when its parent is gone and the watchdog has brought the arm to rest.
 """
 
 import json

@@ -18,7 +18,8 @@ Corner = tuple[float, float, float]
 READY = (0.0, -0.785398163397448, 0.0, -2.356194490192345, 0.0, 1.570796326794897, 0.785398163397448)
 """The Panda's own posture to begin from, rad."""
 RADII = (0.09, 0.08, 0.08, 0.07, 0.06, 0.06, 0.02)
-"""How far the arm reaches around the points that a box is compared with: elbow, forearm, wrist, joint 7, flange, hand, tip."""
+"""How far the arm reaches around the points that a box is compared with: elbow, forearm, wrist, joint 7, flange, hand,
+tip."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +44,8 @@ class Workspace:
 class Watch:
     """Seconds without a new target until the last one is held, a controlled stop, a latched fault; and what jumps.
 
-    fading: over which a new target takes over from the old (s). jump, leap, twist: most that a target may differ from the
-    one it replaces (rad, m, rad). astray: most that the arm may differ from its command (rad).
+    fading: over which a new target takes over from the old (s). jump, leap, twist: most that a target may differ from
+    the one it replaces (rad, m, rad). astray: most that the arm may differ from its command (rad).
     """
 
     hold: float = 0.15
@@ -70,8 +71,8 @@ class Watch:
 class Setup:
     """An arm by name, its limits as tightened, its workspace, its watchdog and its hand's opening (m).
 
-    stiffness: with which the arm holds its joints (Nm/rad); lead: most that the tool is sent beyond where it is (m). Both
-    together say how hard it pushes what stands in its way.
+    stiffness: with which the arm holds its joints (Nm/rad); lead: most that the tool is sent beyond where it is (m).
+    Both together say how hard it pushes what stands in its way.
     """
 
     arm: str = "panda"

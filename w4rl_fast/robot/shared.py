@@ -63,7 +63,8 @@ def draw(data: Any, values: NDArray[np.float64]) -> None:
 
 
 class SceneWriter:
-    """Publishes a vector of fixed length; readers check its versions, so that they see it whole (on x86, where stores are seen in order)."""
+    """Publishes a vector of fixed length; readers check its versions, so that they see it whole (on x86, where stores
+    are seen in order)."""
 
     def __init__(self, name: str, length: int) -> None:
         self.name = name

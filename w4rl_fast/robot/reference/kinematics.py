@@ -8,7 +8,7 @@ Matrix = tuple[Vector, Vector, Vector]
 """A rotation by its columns."""
 
 JOINTS = 7
-# Denavit and Hartenberg's numbers in Craig's order: along and about the last x, then along z (m); the turn is the joint's.
+# Denavit and Hartenberg's numbers in Craig's order: along and about the last x, then along z (m).
 ALONG_X = (0.0, 0.0, 0.0, 0.0825, -0.0825, 0.0, 0.088)
 QUARTERS = (0, -1, 1, 1, -1, 1, 1)
 ALONG_Z = (0.333, 0.0, 0.316, 0.0, 0.384, 0.0, 0.0)

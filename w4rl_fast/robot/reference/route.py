@@ -8,7 +8,8 @@ Numbers = list[float]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Rising `times` (ticks) and as many `values`; what was left of the last route at `begin` fades over `fading` ticks."""
+    """Rising `times` (ticks) and as many `values`; what was left of the last route at `begin` fades over `fading`
+    ticks."""
 
     times: tuple[float, ...]
     values: tuple[tuple[float, ...], ...]
@@ -18,7 +19,8 @@ class Route:
 
 
 def leg(times: tuple[float, ...], now: float) -> tuple[int, float]:
-    """Between which point and the next the time lies, and how far along, 0 to 1; before the first and after the last: 0."""
+    """Between which point and the next the time lies, and how far along, 0 to 1; before the first and after the last:
+    0."""
     if now < times[0]:
         return 0, 0.0
     for i in range(len(times) - 1):

@@ -1,4 +1,5 @@
-"""The servo in plain Python: targets in, one command a tick out; the definition that the native one repeats bit for bit."""
+"""The servo in plain Python: targets in, one command a tick out; the definition that the native one repeats bit for
+bit."""
 
 from dataclasses import dataclass, field
 from math import isfinite
@@ -32,11 +33,11 @@ HOMING = 0.0005
 class Settings:
     """Limits of the joints, the workspace, and when what counts as too late, too far or too much at once.
 
-    walls: lowest and highest corner (m) for the tool; keep_out: boxes (lowest, highest corner, m) that no part of the arm
-    enters; patience: ticks without a new target until hold, stop, fault; jump: most that a target may differ from the one
-    it replaces (rad; m; and rad for a turn, as a quaternion's half sine); astray: most that an arm may differ from its
-    command (rad); lead: most that a pose may be beyond where the tool is
-    measured (m), so that what stands in the way is pushed so hard and no harder.
+    walls: lowest and highest corner (m) for the tool; keep_out: boxes (lowest, highest corner, m) that no part of the
+    arm enters; patience: ticks without a new target until hold, stop, fault; jump: most that a target may differ from
+    the one it replaces (rad; m; and rad for a turn, as a quaternion's half sine); astray: most that an arm may differ
+    from its command (rad); lead: most that a pose may be beyond where the tool is measured (m), so that what stands in
+    the way is pushed so hard and no harder.
     """
 
     axes: tuple[Axis, ...]

@@ -1,8 +1,8 @@
 """One joint on its way to a target that may move, within position, speed, acceleration and jerk: the definition.
 
-A jerk is held for a whole tick, so that the positions are samples of a motion whose true derivatives keep the limits, and
-so do their differences. The jerk of a tick is the largest after which the joint can still stop before the target (and
-within its range): far away that is full speed ahead, then the braking curve itself.
+A jerk is held for a whole tick, so that the positions are samples of a motion whose true derivatives keep the limits,
+and so do their differences. The jerk of a tick is the largest after which the joint can still stop before the target
+(and within its range): far away that is full speed ahead, then the braking curve itself.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,8 @@ ROUNDING = 1e-6
 class Power:
     """What a joint brakes with: at `most` (rad/s2), and what follows from that and from its jerk.
 
-    inverse: 1 / most; square: its square; tail: the speed (rad/s) and `end` the distance (rad) of easing from it to rest.
+    inverse: 1 / most; square: its square; tail: the speed (rad/s) and `end` the distance (rad) of easing from it to
+    rest.
     """
 
     most: float
@@ -37,9 +38,9 @@ class Power:
 class Axis:
     """A joint's range (rad), speed (rad/s), acceleration (rad/s2) and jerk (rad/s3).
 
-    `braking` is the part of the acceleration that braking counts on, `ending` the part that it counts on before the end of
-    the range, where some makers ask for more care. ease: 1 / jerk; sixth: jerk / 6; cube: 1 / (6 jerk^2); longest: no stop
-    before the end of the range is longer (rad).
+    `braking` is the part of the acceleration that braking counts on, `ending` the part that it counts on before the end
+    of the range, where some makers ask for more care. ease: 1 / jerk; sixth: jerk / 6; cube: 1 / (6 jerk^2); longest:
+    no stop before the end of the range is longer (rad).
     """
 
     low: float
