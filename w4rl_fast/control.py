@@ -65,6 +65,7 @@ class ControlConfig:
     turns: int | None = None
     dry_run: bool = False
     recover: bool = False
+    hand: bool = True
     allow_non_realtime: bool = False
     compensate: bool = True
     core: int | None = None
@@ -207,6 +208,7 @@ def _robot_stage(task: TaskConfig, setup: Setup, config: ControlConfig) -> Itera
             core=config.core,
             dry=config.dry_run,
             recover=config.recover,
+            hand=config.hand,
         )
         with arm:
             if not config.dry_run:
@@ -285,7 +287,7 @@ class Looks:
 
 
 def approach(arm: Arm) -> None:
-    """Go to where episodes begin, slowly; the message is sent again and again, as the watchdog expects."""
+    """Go to where episodes begin, slowly, and open the hand; the message is repeated, as the watchdog expects."""
     state = arm.read()
     here, there = state.pose, np.array([*START, *DOWN])
     seconds = max(1.0, float(np.linalg.norm(there[:3] - here[:3])) / APPROACH)
@@ -297,7 +299,7 @@ def approach(arm: Arm) -> None:
     values[:, 3:] /= np.linalg.norm(values[:, 3:], axis=1, keepdims=True)
     times = state.tick + share * seconds / TICK
     while state.tick < times[-1] + 100:
-        sent = arm.send(Command(Kind.POSES, times, values))
+        sent = arm.send(Command(Kind.POSES, times, values, OPEN))
         if sent.refused:
             raise UserError(
                 f"the way from {here[:3].round(3).tolist()} to {list(START)} m",

@@ -69,10 +69,12 @@ class Scene:
         return float(self.data.qpos[JOINTS] + self.data.qpos[JOINTS + 1])
 
     def step(self, joints: Numbers, speed: Numbers, width: float) -> None:
-        """Go on by a tick towards angles (7,) rad at a speed (7,) rad/s, with the fingers so far apart (m)."""
+        """Go on by a tick towards angles (7,) rad at a speed (7,) rad/s, with the fingers so far apart (m), or as they
+        are."""
         self.data.ctrl[:JOINTS] = joints
         self.data.ctrl[JOINTS:GRIPPER] = speed
-        self.data.ctrl[GRIPPER] = width
+        if width >= 0:
+            self.data.ctrl[GRIPPER] = width
         self.mujoco.mj_step(self.model, self.data)
 
     def native(self) -> Any:

@@ -1,13 +1,9 @@
 """An arm whose servo is a process of its own: what the policy does, or whether it dies, does not delay a tick."""
 
-import json
 import os
 import secrets
 import subprocess
-import sys
-import threading
 import time
-from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +15,7 @@ from w4rl_fast.config import to_json_dict
 from w4rl_fast.errors import UserError
 from w4rl_fast.robot import shared
 from w4rl_fast.robot.arm import ArmLost, Command, State, limited, state_of
+from w4rl_fast.robot.child import Child
 from w4rl_fast.robot.histogram import Histogram
 from w4rl_fast.robot.line import Service
 from w4rl_fast.robot.protocol import REPORT, SAMPLE, TICK, Fault, Kind, Mode, Wish
@@ -47,11 +44,12 @@ class ProcessArm:
         core: int | None = None,
         dry: bool = False,
         recover: bool = False,
+        hand: bool = False,
     ) -> None:
         self._native = require_native()
         self.settings = settings_of(setup)
-        self.events: list[dict[str, Any]] = []
-        self._fresh: deque[dict[str, Any]] = deque()
+        self._with_hand = hand and host is not None and not dry
+        self._hand: Child | None = None
         self._name = f"w4rl-{os.getpid()}-{secrets.token_hex(4)}"
         self._scene = scene
         self._service = Service(
@@ -69,22 +67,13 @@ class ProcessArm:
             path = shared.file_of(f"{self._name}.xml")
             path.write_text(self._scene)
             service = replace(service, scene=str(path))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "w4rl_fast.robot.serve"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C is for the policy, which then stops the arm
-        )
+        self._child = Child("w4rl_fast.robot.serve", to_json_dict(service))
         try:
-            assert self._process.stdin is not None
-            self._process.stdin.write(json.dumps(to_json_dict(service)) + "\n")
-            self._process.stdin.close()
-            self._listener = threading.Thread(target=self._listen, daemon=True)
-            self._listener.start()
-            self.granted = self._event("ready", STARTING)
+            self.granted = self._child.wait_for("ready", STARTING)
             self._until(lambda state: state.mode != Mode.OFF, RESTING)
+            if self._with_hand:
+                self._hand = Child("w4rl_fast.robot.hand", {"host": service.host, "channel": self._name})
+                self._hand.wait_for("hand", STARTING)
         except BaseException:
             self._end()
             raise
@@ -94,10 +83,10 @@ class ProcessArm:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._process.poll() is None:
+            if self._child.code is None:
                 self.rest()
                 self._sender.wish(int(Wish.LEAVE))
-                self._process.wait(LEAVING)
+                self._child.join(LEAVING)
         except (UserError, subprocess.TimeoutExpired):
             if kind is None:
                 raise
@@ -106,7 +95,13 @@ class ProcessArm:
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        """Of the servo's process."""
+        return self._child.pid
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What the servo's process and the hand's have told."""
+        return [*self._child.events, *(self._hand.events if self._hand else [])]
 
     def read(self) -> State:
         self._sender.report(self._row.view(np.uint8))
@@ -141,7 +136,7 @@ class ProcessArm:
             return self._until(lambda now: now.mode == Mode.READY, RESTING)
         if state.mode == Mode.FAULT or self._row["state"][0]:
             self._sender.wish(int(Wish.RECOVER))
-            self._event("recovered", RESTING)
+            self._child.wait_for("recovered", RESTING)
             return self._until(lambda now: now.mode == Mode.READY, RESTING)
         return state
 
@@ -160,10 +155,6 @@ class ProcessArm:
             self._sender.samples_since(first, rows.view(np.uint8))
         return rows
 
-    def tell_opening(self, width: float) -> None:
-        """Say how far the fingers are apart, where the servo does not know (m)."""
-        self._sender.tell_opening(width)
-
     def last(self) -> State:
         """The last that was heard of the arm, however long ago."""
         self._sender.report(self._row.view(np.uint8))
@@ -180,42 +171,17 @@ class ProcessArm:
             "the arm", rule=f"it did not get there within {seconds:g} s", remedy="Look at the arm; then start again"
         )
 
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for text in self._process.stdout:
-            event = json.loads(text)
-            self.events.append(event)
-            self._fresh.append(event)
-
-    def _event(self, name: str, seconds: float) -> dict[str, Any]:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            while self._fresh:
-                event = self._fresh.popleft()
-                if event["event"] == "error":
-                    raise UserError(event["value"], rule=event["rule"], remedy=event["remedy"])
-                if event["event"] == name:
-                    return event
-            if self._process.poll() is not None and not self._listener.is_alive() and not self._fresh:
-                break
-            time.sleep(5 * TICK)
-        raise ArmLost(
-            "the servo's process",
-            rule=f"it did not say {name!r} within {seconds:g} s (exit code {self._process.poll()})",
-            remedy="See its messages above; then start again",
-        )
-
     def _complain(self, state: State) -> None:
         """Say why the servo is silent."""
         for event in self.events:
             if event["event"] == "error":
                 raise ArmLost(event["value"], rule=event["rule"], remedy=event["remedy"])
         reflex = next((event for event in reversed(self.events) if event["event"] == "reflex"), None)
-        if reflex is not None and self._process.poll() is None:
+        if reflex is not None and self._child.code is None:
             raise ArmLost(
                 "the robot", rule=f"it stopped itself: {reflex['why']}", remedy="Look at the arm, then recover"
             )
-        code = self._process.poll()
+        code = self._child.code
         raise ArmLost(
             "the servo's process",
             rule=f"it ended (exit code {code})" if code is not None else f"no word for more than {SILENT:g} s",
@@ -223,9 +189,9 @@ class ProcessArm:
         )
 
     def _end(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
+        self._child.kill()
+        if self._hand:
+            self._hand.kill()
         shared.remove(self._name)
         if self._scene is not None:
             Path(shared.file_of(f"{self._name}.xml")).unlink(missing_ok=True)

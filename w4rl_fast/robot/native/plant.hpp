@@ -30,7 +30,7 @@ public:
             control_[i] = angles[i];
             control_[joints + i] = speeds[i];
         }
-        control_[2 * joints] = width;
+        if (width >= 0.0) control_[2 * joints] = width;
         for (int k = 0; k < substeps_; ++k) step_(model_, data_);
     }
 

@@ -58,7 +58,7 @@ public:
     std::int64_t tick = 0, number = 0, age = 0, flags = 0, taken = 0, refused = 0, joined = 0;
     Mode mode = Mode::off;
     Fault fault = Fault::none;
-    double width = 0.0;
+    double width = -1.0;  // below 0: nobody has asked for one yet
     std::array<Motion, joints> motions{};
     Joints goal{};
 

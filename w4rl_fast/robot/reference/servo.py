@@ -78,7 +78,7 @@ class Servo:
     flags: Flag = NOTHING
     number: int = 0
     age: int = 0
-    width: float = 0.0
+    width: float = -1.0
     motions: list[Motion] = field(default_factory=list)
     goal: list[float] = field(default_factory=list)
     kind: int = 0
