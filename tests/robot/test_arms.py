@@ -1,4 +1,4 @@
-"""One set of laws for every arm that can be had here: in simulated time, on the wall clock, and through the real libfranka."""
+"""One set of laws for every arm that runs here: in simulated time, on the wall clock and through the real libfranka."""
 
 from contextlib import contextmanager
 from dataclasses import replace
@@ -79,14 +79,13 @@ def arm(kept):
     return kept.arm
 
 
-def follow(arm, command, more=0, watch=lambda state: None):
+def follow(arm, command, more=0):
     """Send one target again and again, as a watchdog expects, until its end and some ticks more."""
     state = arm.read()
     while state.tick < command.times[-1] + more:
         sent = arm.send(command)
         assert not sent.refused
         state = arm.wait(state.tick + 50)
-        watch(state)
     return state
 
 
@@ -335,7 +334,7 @@ def saturation_of(arm):
 
 @pytest.mark.parametrize("name", TOUCHING)
 def test_pressing_on_a_table_raises_no_reflex_of_torque_and_lifting_off_is_free_again(name) -> None:
-    """Sent 6 cm below its top and pressed there; through libfranka, `arm_of` finds what a robot would take for a reflex."""
+    """Sent 6 cm below its top and held there; what a robot would take for a reflex is found by `arm_of`."""
     with arm_of(name, DEEP) as place:
         arm, shares = place.arm, []
         begun, height = arm.read().pose, arm.read().tool[2]

@@ -66,7 +66,7 @@ def asked_for(sender: Any) -> float | None:
 
 
 def move(gripper: Any, width: float) -> None:
-    """Go to a width, or close on what is between; a movement that fails is tried again when another one is asked for."""
+    """Go to a width, or close on what is between; one that fails is tried again when another is asked for."""
     try:
         if width < SHUT:
             gripper.grasp(0.0, SPEED, FORCE, ANY, ANY)
