@@ -42,14 +42,26 @@ SETUP = make_setup("panda")
 @contextlib.contextmanager
 def robot(share: str, loss: float) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     """The checking server, before everything else on this machine; its host, and how to hear what it saw."""
-    from tests.robot.fci.process import running
+    command = [sys.executable, "-m", "tests.robot.fci.serve", "--plant", "scene", "--scene", TASK, "--share", share]
+    if loss:
+        command += ["--faults", json.dumps({"lose_commands": loss, "lose_states": loss})]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    told = server.stdout
 
-    with running("--plant", "scene", "--scene", TASK, "--share", share) as server:
+    def stop() -> dict[str, Any]:
+        server.terminate()
+        summary: dict[str, Any] = json.loads(told.readline())
+        return summary
+
+    try:
+        host = json.loads(told.readline())["host"]
         with contextlib.suppress(PermissionError):
             os.sched_setscheduler(server.pid, os.SCHED_FIFO, os.sched_param(90))
-        if loss:
-            server.inject(lose_commands=loss, lose_states=loss)
-        yield server.host, server.stop
+        yield host, stop
+    finally:
+        server.kill()
+        server.wait()
 
 
 @contextlib.contextmanager

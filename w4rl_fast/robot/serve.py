@@ -55,14 +55,38 @@ def serve(service: Service) -> None:
     memory = shared.attach(service.channel)
     driver = native.Driver(native_settings(settings_of(service.setup)), memory)
     parent = os.getppid()
+    facts = {"fifo": granted.fifo, "locked": granted.locked, "lost": granted.lost}
+    if service.host is not None and not service.dry and hasattr(native, "serve_franka"):
+        serve_by_callback(native, driver, service, parent, facts)
+        return
     line = line_of(service)
     try:
         begin(line, driver)
-        say("ready", fifo=granted.fifo, locked=granted.locked, lost=granted.lost)
+        say("ready", **facts)
         while not stay(line, driver, parent):
             pass
     finally:
         line.close()
+    say("end", tick=driver.tick, mode=Mode(driver.mode).name)
+
+
+def serve_by_callback(native: Any, driver: Any, service: Service, parent: int, facts: dict[str, Any]) -> None:
+    """The same by libfranka's own callback in C++, where this was built with it (-DW4RL_FRANKA=ON)."""
+    stiffness, enforce, recover = np.array(service.setup.stiffness), not service.allow_non_realtime, service.recover
+    say("ready", **facts)
+    while True:
+        try:
+            wish = native.serve_franka(driver, service.host, stiffness, enforce, recover)
+            if wish != Wish.RECOVER:
+                break
+        except RuntimeError as error:
+            driver.tell_state(int(Link.REFLEX))
+            say("reflex", why=str(error).strip(), tick=driver.tick)
+            if not wished_for_recovery(driver, parent):
+                break
+        recover = True
+        driver.tell_state(int(Link.UP))
+        say("recovered", tick=driver.tick)
     say("end", tick=driver.tick, mode=Mode(driver.mode).name)
 
 
@@ -106,16 +130,24 @@ def begin_again(line: Line, driver: Any) -> None:
 
 
 def wait_for_recovery(line: Line, driver: Any, parent: int) -> bool:
+    """Whether the end has come instead (True)."""
+    if not wished_for_recovery(driver, parent):
+        return True
+    line.recover()
+    begin(line, driver)
+    driver.tell_state(int(Link.UP))
+    say("recovered", tick=driver.tick)
+    return False
+
+
+def wished_for_recovery(driver: Any, parent: int) -> bool:
+    """Wait until recovery is wished for (True), or to leave, or until the parent is gone."""
     while True:
         wish = driver.wish()
         if wish == Wish.LEAVE or os.getppid() != parent:
-            return True
-        if wish == Wish.RECOVER:
-            line.recover()
-            begin(line, driver)
-            driver.tell_state(int(Link.UP))
-            say("recovered", tick=driver.tick)
             return False
+        if wish == Wish.RECOVER:
+            return True
         time.sleep(10 * TICK)
 
 

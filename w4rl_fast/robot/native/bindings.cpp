@@ -2,14 +2,16 @@
 #include <nanobind/ndarray.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <new>
 #include <stdexcept>
 
-#include "channel.hpp"
-#include "plant.hpp"
-#include "servo.hpp"
+#include "driver.hpp"
+#ifdef W4RL_FRANKA
+#include <nanobind/stl/string.h>
+
+#include "franka.hpp"
+#endif
 
 namespace nb = nanobind;
 using nb::literals::operator""_a;
@@ -26,11 +28,6 @@ Joints seven(const Seven& array) {
     Joints values;
     std::memcpy(values.data(), array.data(), sizeof values);
     return values;
-}
-
-std::int64_t now() noexcept {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-        .count();
 }
 
 Channel& channel_of(const Bytes& memory) {
@@ -103,26 +100,21 @@ private:
     Channel& channel_;
 };
 
-// A servo with a channel of its own or a shared one.
-class Driver {
+// A driver, and the memory in which its channel lies.
+class Bound {
 public:
-    Driver(const Settings& settings, Bytes memory)
-        : servo_(settings), memory_(std::move(memory)), channel_(open_channel(memory_)) {}
+    Bound(const Settings& settings, Bytes memory)
+        : memory_(std::move(memory)), driver_(settings, open_channel(memory_)) {}
 
-    bool start(const Seven& angles) {
-        const bool begun = servo_.start(seven(angles));
-        tell(nullptr, nullptr, 0.0, 0);
-        return begun;
-    }
+    Driver& driver() noexcept { return driver_; }
+    const Servo& servo() const noexcept { return driver_.servo(); }
+
+    bool start(const Seven& angles) { return driver_.start(seven(angles)); }
 
     void step(const nb::object& measured, const nb::object& speed, double opening, std::int64_t elapsed) {
-        Joints at, fast;
-        const bool given = !measured.is_none();
-        if (given) {
-            at = seven(nb::cast<Seven>(measured));
-            fast = seven(nb::cast<Seven>(speed));
-        }
-        cycle(given ? &at : nullptr, given ? &fast : nullptr, opening, elapsed);
+        if (measured.is_none()) return driver_.step(nullptr, nullptr, opening, elapsed);
+        const Joints at = seven(nb::cast<Seven>(measured)), fast = seven(nb::cast<Seven>(speed));
+        driver_.step(&at, &fast, opening, elapsed);
     }
 
     // As many ticks as `commands` (N, 7) has rows, with nothing measured; each row gets what was sent.
@@ -131,92 +123,22 @@ public:
             throw std::invalid_argument("states are mode, fault and flags of each tick");
         const nb::gil_scoped_release released;
         for (std::size_t k = 0; k < commands.shape(0); ++k) {
-            cycle(nullptr, nullptr, 0.0, 1);
-            for (int i = 0; i < joints; ++i) commands.data()[k * joints + i] = servo_.motions[i].position;
-            states.data()[3 * k] = static_cast<std::int64_t>(servo_.mode);
-            states.data()[3 * k + 1] = static_cast<std::int64_t>(servo_.fault);
-            states.data()[3 * k + 2] = servo_.flags;
+            driver_.step(nullptr, nullptr, 0.0, 1);
+            std::copy_n(driver_.command().data(), joints, commands.data() + k * joints);
+            states.data()[3 * k] = static_cast<std::int64_t>(servo().mode);
+            states.data()[3 * k + 1] = static_cast<std::int64_t>(servo().fault);
+            states.data()[3 * k + 2] = servo().flags;
         }
     }
 
-    // As many ticks with a simulated arm that follows the commands.
     void simulate(Plant& plant, std::int64_t ticks) {
         const nb::gil_scoped_release released;
-        for (std::int64_t k = 0; k < ticks; ++k) {
-            Joints at, fast;
-            plant.measure(at, fast);
-            cycle(&at, &fast, plant.opening(), 1);
-            Joints angles, speeds;
-            for (int i = 0; i < joints; ++i) {
-                angles[i] = servo_.motions[i].position;
-                speeds[i] = servo_.motions[i].speed;
-            }
-            plant.step(angles, speeds, servo_.width);
-        }
+        for (std::int64_t k = 0; k < ticks; ++k) driver_.simulate(plant);
     }
-
-    Servo& servo() noexcept { return servo_; }
-    // What is wished for, once.
-    std::int64_t wish() noexcept { return channel_.wish.exchange(0, std::memory_order_acq_rel); }
-    void miss(std::int64_t ticks) noexcept {
-        missed_ += ticks;
-        longest_ = std::max(longest_, ticks);
-    }
-    void tell_state(std::int64_t state) noexcept { state_ = state; }
-    double* command() noexcept { return command_.data(); }
-    std::int64_t duration() const noexcept { return duration_; }
 
 private:
-    void cycle(const Joints* measured, const Joints* speed, double opening, std::int64_t elapsed) noexcept {
-        const std::int64_t begun = now();
-        servo_.step(&channel_.targets.newest(), measured, elapsed);
-        duration_ = now() - begun;
-        channel_.durations.add(duration_);
-        if (begun_ != 0) channel_.intervals.add(begun - begun_);
-        begun_ = begun;
-        if (elapsed > 1) miss(elapsed - 1);
-        tell(measured, speed, opening, begun);
-    }
-
-    void tell(const Joints* measured, const Joints* speed, double opening, std::int64_t stamp) noexcept {
-        Report& report = channel_.reports.draft();
-        report = Report{};
-        report.tick = servo_.tick;
-        report.mode = static_cast<std::int64_t>(servo_.mode);
-        report.fault = static_cast<std::int64_t>(servo_.fault);
-        report.flags = servo_.flags;
-        report.number = servo_.number;
-        report.joined = servo_.joined;
-        report.age = servo_.age;
-        report.taken = servo_.taken;
-        report.refused = servo_.refused;
-        report.missed = missed_;
-        report.longest = longest_;
-        report.state = state_;
-        report.stamp = stamp;
-        for (int i = 0; i < joints; ++i) {
-            command_[i] = report.command[i] = servo_.motions[i].position;
-            report.speed[i] = servo_.motions[i].speed;
-            report.acceleration[i] = servo_.motions[i].acceleration;
-        }
-        report.goal = servo_.goal;
-        report.measured = measured != nullptr ? *measured : report.command;
-        report.measured_speed = speed != nullptr ? *speed : report.speed;
-        report.width = servo_.width;
-        const double told = channel_.opening.load(std::memory_order_relaxed);
-        report.opening = told >= 0.0 ? told : opening;
-        report.duration = duration_;
-        channel_.reports.publish();
-        const std::int64_t count = channel_.recorded.load(std::memory_order_relaxed);
-        channel_.record[count % samples] = {servo_.tick, report.mode, report.flags, duration_, servo_.width, command_};
-        channel_.recorded.store(count + 1, std::memory_order_release);
-    }
-
-    Servo servo_;
     Bytes memory_;
-    Channel& channel_;
-    Joints command_{};
-    std::int64_t begun_ = 0, duration_ = 0, missed_ = 0, longest_ = 0, state_ = 0;
+    Driver driver_;
 };
 
 constexpr int axis_numbers = sizeof(Axis) / sizeof(double);
@@ -283,25 +205,39 @@ NB_MODULE(_servo, module) {
              },
              "step"_a, "model"_a, "data"_a, "angles"_a, "speeds"_a, "control"_a, "substeps"_a = 1);
 
-    nb::class_<Driver>(module, "Driver")
+    nb::class_<Bound>(module, "Driver")
         .def(nb::init<const Settings&, Bytes>(), "settings"_a, "memory"_a)
-        .def("start", &Driver::start, "angles"_a)
-        .def("step", &Driver::step, "measured"_a.none() = nb::none(), "speed"_a.none() = nb::none(),
-             "opening"_a = 0.0, "elapsed"_a = 1)
-        .def("run", &Driver::run, "commands"_a, "states"_a)
-        .def("simulate", &Driver::simulate, "plant"_a, "ticks"_a)
+        .def("start", &Bound::start, "angles"_a)
+        .def("step", &Bound::step, "measured"_a.none() = nb::none(), "speed"_a.none() = nb::none(), "opening"_a = 0.0,
+             "elapsed"_a = 1)
+        .def("run", &Bound::run, "commands"_a, "states"_a)
+        .def("simulate", &Bound::simulate, "plant"_a, "ticks"_a)
+        .def("wish", [](Bound& self) { return self.driver().wish(); })
+        .def("miss", [](Bound& self, std::int64_t ticks) { self.driver().miss(ticks); }, "ticks"_a)
+        .def("tell_state", [](Bound& self, std::int64_t state) { self.driver().tell_state(state); }, "state"_a)
         .def_prop_ro("command",
-                     [](Driver& self) { return nb::ndarray<nb::numpy, const double, nb::shape<joints>>(self.command(), {joints}, nb::find(&self)); })
-        .def_prop_ro("tick", [](Driver& self) { return self.servo().tick; })
-        .def_prop_ro("mode", [](Driver& self) { return static_cast<std::int64_t>(self.servo().mode); })
-        .def_prop_ro("fault", [](Driver& self) { return static_cast<std::int64_t>(self.servo().fault); })
-        .def_prop_ro("flags", [](Driver& self) { return self.servo().flags; })
-        .def_prop_ro("number", [](Driver& self) { return self.servo().number; })
-        .def_prop_ro("joined", [](Driver& self) { return self.servo().joined; })
-        .def_prop_ro("width", [](Driver& self) { return self.servo().width; })
-        .def("wish", &Driver::wish)
-        .def("miss", &Driver::miss, "ticks"_a)
-        .def("tell_state", &Driver::tell_state, "state"_a)
-        .def_prop_ro("still", [](Driver& self) { return self.servo().still(); })
-        .def_prop_ro("duration", &Driver::duration);
+                     [](Bound& self) {
+                         return nb::ndarray<nb::numpy, const double, nb::shape<joints>>(
+                             self.driver().command().data(), {joints}, nb::find(&self));
+                     })
+        .def_prop_ro("still", [](Bound& self) { return self.servo().still(); })
+        .def_prop_ro("tick", [](Bound& self) { return self.servo().tick; })
+        .def_prop_ro("mode", [](Bound& self) { return static_cast<std::int64_t>(self.servo().mode); })
+        .def_prop_ro("fault", [](Bound& self) { return static_cast<std::int64_t>(self.servo().fault); })
+        .def_prop_ro("flags", [](Bound& self) { return self.servo().flags; })
+        .def_prop_ro("number", [](Bound& self) { return self.servo().number; })
+        .def_prop_ro("joined", [](Bound& self) { return self.servo().joined; })
+        .def_prop_ro("width", [](Bound& self) { return self.servo().width; })
+        .def_prop_ro("duration", [](Bound& self) { return self.driver().duration(); });
+#ifdef W4RL_FRANKA
+    module.def(
+        "serve_franka",
+        [](Bound& bound, const std::string& host, const Seven& stiffness, bool enforce, bool recover) {
+            const Joints held = seven(stiffness);
+            const nb::gil_scoped_release released;
+            return serve_franka(bound.driver(), host, held, enforce, recover);
+        },
+        "driver"_a, "host"_a, "stiffness"_a, "enforce"_a, "recover"_a,
+        "Serve an arm by libfranka's own callback until something is wished for and the arm rests; returns the wish.");
+#endif
 }

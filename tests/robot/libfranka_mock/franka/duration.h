@@ -1,0 +1,12 @@
+#pragma once
+
+#include <cstdint>
+
+namespace franka {
+
+class Duration {
+public:
+    uint64_t toMSec() const noexcept;
+};
+
+}  // namespace franka
