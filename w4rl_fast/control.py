@@ -14,7 +14,7 @@ from w4rl_engines.choice import fastest
 from w4rl_engines.fingerprint import fingerprint
 from w4rl_engines.load import load as load_artifact
 from w4rl_fast.config import to_json_dict
-from w4rl_fast.data.episode import EpisodeInfo, Schema
+from w4rl_fast.data.episode import ON_AN_ARM, EpisodeInfo, Schema
 from w4rl_fast.data.store import Writer, writing
 from w4rl_fast.errors import UserError
 from w4rl_fast.imagine.artifacts import artifacts, rebuild_of
@@ -117,7 +117,9 @@ def control(run: Path, config: ControlConfig, *, quiet: bool = False) -> Iterato
             begun = time.monotonic()
             with stage(task, setup, config, seed) as place:
                 check_pace(decider, place, handling)
-                told = episode(place, decider, handling, task, config, writer, f"{digest}-robot", seed, setup, quiet)
+                told = episode(
+                    place, decider, handling, task, config, writer, f"{digest}{ON_AN_ARM}", seed, setup, quiet
+                )
                 told.seconds = time.monotonic() - begun
                 if isinstance(place.arm, ProcessArm):
                     keep_times(told, place.arm)

@@ -15,7 +15,7 @@ from w4rl_fast.config import load_config, save_config, to_json_dict
 from w4rl_fast.data import collect as collecting
 from w4rl_fast.data.collect import CollectConfig, collect
 from w4rl_fast.data.episode import Schema
-from w4rl_fast.data.store import Store
+from w4rl_fast.data.store import Store, writing
 from w4rl_fast.data.windows import WindowConfig, Windows
 from w4rl_fast.errors import UserError
 from w4rl_fast.fit import FitConfig
@@ -221,6 +221,30 @@ def test_a_policy_that_succeeds_is_left_alone(run) -> None:
     assert done.after is None
     assert latest(run) == run
     assert not (run / "repair-1" / "world").exists()
+
+
+def test_what_an_arm_recorded_is_what_a_round_learns_from(run, tmp_path) -> None:
+    """Episodes of the refined policy alone, under their own names, and nobody is simulated."""
+    store, arm = Store(tmp_path / "data"), tmp_path / "arm"
+    digest = policy_digest(run / "refined" / "best")
+    with writing(arm, store.schema, store.index.tasks) as writer:
+        for number, origin in enumerate([f"{digest}-robot"] * 3 + ["another-robot", digest]):
+            episode = store.read(number)
+            info = dataclasses.replace(
+                episode.info, source="policy", origin=origin, seed=9_000 + number, succeeded=number == 0
+            )
+            writer.add(dataclasses.replace(episode, info=info))
+    done = repair(run, config(enough=0.0, recorded=arm), 1)
+    assert (done.real.successes, done.real.episodes) == (1, 3)
+    taken = [info for info in Store(tmp_path / "data").infos if info.seed in range(9_000, 9_100)]
+    assert len(taken) == 3
+    assert {info.source for info in taken} == {"repair"}
+    assert len(Store(tmp_path / "data")) == len(store) + 3
+
+
+def test_a_store_without_the_refined_policy_repairs_nothing(run, tmp_path) -> None:
+    with pytest.raises(UserError, match="0 of its 76 episodes are of the refined policy"):
+        repair(run, config(recorded=tmp_path / "data"), 1)
 
 
 def test_a_refinement_that_goes_on_is_measured_from_its_beginning(run, tmp_path) -> None:

@@ -16,14 +16,15 @@ FOLDER = click.Path(path_type=Path)
 @click.command()
 @click.argument("run", type=FOLDER)
 @click.option("--rollouts", type=int, help="Real episodes of the refined policy in each round.  [default: 100]")
+@click.option("--recorded", type=FOLDER, help="A store of `w4rl control`: what the policy did on an arm, instead.")
 @click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="So many rounds in all.")
 @click.option("--set", "settings", multiple=True, help="A setting, such as share=0.4 or refine.ppo.iterations=40.")
 @click.option("--workers", type=int, help="Processes that run the simulator.  [default: one a core]")
 @click.option("--threads", type=int, help="Threads of torch.  [default: physical cores]")
 @click.option("--json", "as_json", is_flag=True)
 def repair(
-    run: Path, rollouts: int | None, rounds: int, settings: tuple[str, ...], workers: int | None, threads: int | None,
-    as_json: bool,
+    run: Path, rollouts: int | None, recorded: Path | None, rounds: int, settings: tuple[str, ...],
+    workers: int | None, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Roll the refined policy of RUN out for real, learn from where its world was wrong, and refine again.
 
@@ -40,7 +41,8 @@ def repair(
     from w4rl_kernels.threads import physical_cores
 
     torch.set_num_threads(threads or physical_cores())
-    given = [f"{name}={value}" for name, value in (("rollouts", rollouts), ("workers", workers)) if value is not None]
+    named = ("rollouts", rollouts), ("workers", workers), ("recorded", recorded)
+    given = [f"{name}={value}" for name, value in named if value is not None]
     done = []
     for number in range(1, rounds + 1):
         last = latest(run) / REFINED / SETTINGS

@@ -13,6 +13,9 @@ DEMONSTRATIONS = ("expert", "noisy", "imported")
 PLAYED = ("policy", "repair")
 """Rollouts of a learnt policy: of a cloned one, and of a refined one that showed where a world is wrong."""
 
+ON_AN_ARM = "-robot"
+"""Ends the origin of an episode that a policy did on an arm: the digest of its weights, and this."""
+
 
 def episode_key(task: str, source: str, seed: int, origin: str = "") -> str:
     """The name of an episode in its store, fit for a file name."""

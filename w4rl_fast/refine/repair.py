@@ -10,7 +10,8 @@ from typing import Literal
 
 from w4rl_fast.config import load_config, save_config
 from w4rl_fast.data.collect import CollectConfig, collect
-from w4rl_fast.data.store import Store
+from w4rl_fast.data.episode import ON_AN_ARM
+from w4rl_fast.data.store import Store, writing
 from w4rl_fast.data.windows import WindowConfig, Windows
 from w4rl_fast.errors import UserError
 from w4rl_fast.files import publish
@@ -33,6 +34,7 @@ from w4rl_fast.world.train import TrainWorldConfig, train_world
 SETTINGS = "repair.json"
 ROUNDS, SEEDS = 8, 60
 """Rounds that have seeds of their own, and seeds of a repair: together they stay within those of recorded episodes."""
+LEAST = 2
 OWN = "own"
 """The best policy of a round's own refinement, which may lose to the one before."""
 
@@ -43,7 +45,8 @@ class RepairConfig:
 
     World and classifier are trained on with `share` of the windows from rounds of repair, for `world_steps` and
     `reward_steps` of the steps that they were first trained for, at `rate` of that learning rate. There is nothing to
-    repair where the undisturbed rollouts succeed in `enough` of all cases.
+    repair where the undisturbed rollouts succeed in `enough` of all cases. With `recorded`, a store that `w4rl control`
+    wrote, nothing is rolled out: what that policy did on an arm is taken.
     """
 
     rollouts: int = 100
@@ -56,6 +59,7 @@ class RepairConfig:
     enough: float = 0.95
     workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     seed: int = 0
+    recorded: Path | None = None
     refine: RefineConfig = RefineConfig()  # noqa: RUF009
 
     def __post_init__(self) -> None:
@@ -135,14 +139,11 @@ def keep_settings(folder: Path, config: RepairConfig) -> None:
 
 def roll_out_for_real(previous: Path, store: Path, config: RepairConfig, number: int) -> Round:
     """Record what the refined policy does, and see whether its world knew."""
-    loaded, policy = LoadedRun(previous), previous / REFINED / "best"
-    name, actor = policy_digest(policy), functools.partial(policy_actor, policy)
-    names = []
-    for settings in config.collections(number):
-        if collect(store, [loaded.task], settings, actor, name).interrupted:
-            raise KeyboardInterrupt
-        names.append({job.key for job in settings.jobs(loaded.task.name, name)})
-    steady, fresh = names[0], names[0] | names[1]
+    policy = previous / REFINED / "best"
+    if config.recorded is not None:
+        steady = fresh = take_recorded(config.recorded, store, policy_digest(policy))
+    else:
+        steady, fresh = roll_out(previous, policy, store, config, number)
     opened = Store(store)
     before, _ = audit(previous, opened, config.refine.audit, lambda info: info.key in fresh)
     lengths = [length for length, key in zip(opened.lengths, opened.keys, strict=True) if key in fresh]
@@ -154,6 +155,37 @@ def roll_out_for_real(previous: Path, store: Path, config: RepairConfig, number:
         before=before,
         repaired=False,
     )
+
+
+def roll_out(previous: Path, policy: Path, store: Path, config: RepairConfig, number: int) -> tuple[set[str], set[str]]:
+    """Let a policy act in the simulator; returns the keys of its undisturbed episodes, and of all."""
+    task, name, actor = LoadedRun(previous).task, policy_digest(policy), functools.partial(policy_actor, policy)
+    names = []
+    for settings in config.collections(number):
+        if collect(store, [task], settings, actor, name).interrupted:
+            raise KeyboardInterrupt
+        names.append({job.key for job in settings.jobs(task.name, name)})
+    return names[0], names[0] | names[1]
+
+
+def take_recorded(recorded: Path, store: Path, digest: str) -> set[str]:
+    """Put what a policy did on an arm into the store of its run, as episodes of a repair; returns their keys."""
+    source = Store(recorded)
+    mine = [number for number, info in enumerate(source.infos) if info.origin == f"{digest}{ON_AN_ARM}"]
+    if len(mine) < LEAST:
+        raise UserError(
+            f"store {recorded}",
+            rule=f"{len(mine)} of its {len(source)} episodes are of the refined policy {digest}, not at least {LEAST}",
+            remedy="Record some: `w4rl control RUN --policy refined --episodes 20`",
+        )
+    keys = set()
+    with writing(store, source.schema, source.index.tasks) as writer:
+        for number in mine:
+            episode = source.read(number)
+            info = dataclasses.replace(episode.info, source="repair")
+            writer.add(dataclasses.replace(episode, info=info))
+            keys.add(info.key)
+    return keys
 
 
 def learn_from(tried: Round, run: Path, previous: Path, folder: Path, store: Path, config: RepairConfig) -> Round:
