@@ -15,7 +15,7 @@ from w4rl_fast import doctor
 from w4rl_fast.cli.doctor import doctor as command
 from w4rl_fast.doctor import Finding
 
-ROOMS = ["machine", "torch", "accelerators", "kernels", "engines", "extras", "renderers", "disk"]
+ROOMS = ["machine", "torch", "accelerators", "kernels", "engines", "robot", "extras", "renderers", "disk"]
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import resource
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything, room by room; takes a few seconds, since torch and numba are really tried."""
-    rooms = (_machine, _torch, _accelerators, _kernels, _engines, _extras, _renderers, _disk)
+    rooms = (_machine, _torch, _accelerators, _kernels, _engines, _robot, _extras, _renderers, _disk)
     return [finding for room in rooms for finding in room()]
 
 
@@ -146,6 +147,22 @@ def _engines() -> Iterator[Finding]:
         found = version(backend.run[0])
         detail = reason or backend.purpose + (f" ({backend.run[0]} {found})" if found else "")
         yield Finding(room="engines", name=name, ok=not reason, detail=detail, remedy=remedy)
+
+
+def _robot() -> Iterator[Finding]:
+    built = _is_there("w4rl_fast.robot._servo")
+    detail = "C++ servo is built" if built else "C++ servo is not built: arms move in simulated time only"
+    remedy = "" if built else f"install a C++20 compiler, then pip install --force-reinstall --no-deps {DISTRIBUTION}"
+    yield Finding(room="robot", name="servo", ok=built, detail=detail, remedy=remedy)
+    most = resource.getrlimit(resource.RLIMIT_RTPRIO)[1]
+    granted = os.geteuid() == 0 or most != 0
+    detail = "a servo's process may go before others" if granted else "no real-time priority: ticks can come late"
+    remedy = "" if granted else "add `@GROUP - rtprio 99` and `@GROUP - memlock unlimited` to /etc/security/limits.conf"
+    yield Finding(room="robot", name="priority", ok=granted, detail=detail, remedy=remedy)
+    kernel = Path("/sys/kernel/realtime")
+    is_realtime = kernel.exists() and kernel.read_text().strip() == "1"
+    detail = "PREEMPT_RT" if is_realtime else "not PREEMPT_RT: libfranka wants it, or --allow-non-realtime"
+    yield Finding(room="robot", name="kernel", ok=is_realtime, detail=detail)
 
 
 def _extras() -> Iterator[Finding]:
