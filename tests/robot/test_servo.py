@@ -655,3 +655,18 @@ def test_a_storm_is_its_seed() -> None:
 
     assert of(1) == of(1)
     assert of(1) != of(2)
+
+
+def test_an_arm_that_came_too_close_to_a_wall_can_leave_it_but_come_no_closer() -> None:
+    servo = ReferenceServo(settings())
+    assert servo.start(HOME)
+    tool = pose_of(HOME)
+    low, high = servo._servo.settings.walls
+    servo._servo.settings = replace(servo._servo.settings, walls=((tool[0] - 0.001, *low[1:]), high))
+    ask(servo, HOME + np.array([0.0, -0.2, 0.0, 0.0, 0.0, 0.0, 0.0]))
+    commands, states = servo.run(200)
+    assert (np.array([pose_of(row)[0] for row in commands[::20]]) >= tool[0] - 1e-9).all()
+    assert (states[50:60, 2] & Flag.BRAKED).all()
+    ask(servo, pose_of(HOME, (0.05, 0.0, 0.0)), kind=Kind.POSES)
+    commands, _ = servo.run(500)
+    assert pose_of(commands[-1])[0] > tool[0] + 0.045

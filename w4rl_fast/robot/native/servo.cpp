@@ -273,10 +273,15 @@ void Servo::aim() noexcept {
         goal[k] = clamp(goal[k] + share * step[k], settings_.axes[k].low, settings_.axes[k].high);
 }
 
-// Whether the arm is in the workspace after this tick, and stays there if it then brakes at once.
+// Whether the arm is in the workspace after this tick, and stays there if it then brakes at once. One that came too
+// close to a wall may go away from it, and along it, but no closer.
 bool Servo::safe(const std::array<Motion, joints>& then) const noexcept {
     double space = room(place(positions(then)));
-    if (space < slack) return false;
+    double least = slack;
+    if (space < least) {
+        least = std::min(least, room(place(positions(motions))));
+        if (space < least) return false;
+    }
     std::array<Brake, joints> stops;
     double swing = 0.0, last = 0.0;
     for (int i = 0; i < joints; ++i) {
@@ -285,7 +290,7 @@ bool Servo::safe(const std::array<Motion, joints>& then) const noexcept {
         swing = swing + std::abs(stopping(stops[i], then[i], axis));
         last = std::max(last, lasting(stops[i], axis));
     }
-    if (space >= slack + lever * swing) return true;
+    if (space >= least + lever * swing) return true;
     Joints base = positions(then);
     for (int look = 1; look <= looks; ++look) {
         const double time = last * look / looks;
@@ -295,10 +300,10 @@ bool Servo::safe(const std::array<Motion, joints>& then) const noexcept {
             angles[i] = then[i].position + coasting(stops[i], then[i], settings_.axes[i], time);
             way = way + std::abs(angles[i] - base[i]);
         }
-        if (space >= slack + lever * way) continue;
+        if (space >= least + lever * way) continue;
         base = angles;
         space = room(place(angles));
-        if (space < slack) return false;
+        if (space < least) return false;
     }
     return true;
 }

@@ -255,17 +255,23 @@ class Servo:
         ]
 
     def _safe(self, motions: list[Motion]) -> bool:
-        """Whether the arm is in the workspace after this tick, and stays there if it then brakes at once."""
+        """Whether the arm is in the workspace after this tick, and stays there if it then brakes at once.
+
+        One that came too close to a wall may go away from it, and along it, but no closer.
+        """
         axes = self.settings.axes
         room = self._room(kinematics.place([m.position for m in motions]))
-        if room < SLACK:
-            return False
+        least = SLACK
+        if room < least:
+            least = min(least, self._room(kinematics.place([m.position for m in self.motions])))
+            if room < least:
+                return False
         swing, last = 0.0, 0.0
         stops = [tracker.brake(m.speed, m.acceleration, x.braking, x) for m, x in zip(motions, axes, strict=True)]
         for m, axis, stop in zip(motions, axes, stops, strict=True):
             swing = swing + abs(tracker.stopping(stop, m.speed, m.acceleration, axis))
             last = max(last, tracker.lasting(stop, axis))
-        if room >= SLACK + LEVER * swing:
+        if room >= least + LEVER * swing:
             return True
         base = [m.position for m in motions]
         for look in range(1, LOOKS + 1):
@@ -274,10 +280,10 @@ class Servo:
             for k, (m, axis, stop) in enumerate(zip(motions, axes, stops, strict=True)):
                 angles.append(m.position + tracker.coasting(stop, m.speed, m.acceleration, axis, time))
                 way = way + abs(angles[k] - base[k])
-            if room >= SLACK + LEVER * way:
+            if room >= least + LEVER * way:
                 continue
             base, room = angles, self._room(kinematics.place(angles))
-            if room < SLACK:
+            if room < least:
                 return False
         return True
 
