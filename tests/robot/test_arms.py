@@ -30,8 +30,8 @@ SETUP = make_setup("panda")
 DEEP = replace(SETUP, workspace=Workspace(low=(-0.9, -0.9, -0.3)))
 PATIENT = ("--wait-ms", 100)  # the machine's stalls are not what is tested
 SERVERS = {"franka": PATIENT, "franka-scene": (*PATIENT, "--plant", "scene", "--scene", NAME)}
-ARMS = ("simulated", "reference", "scene", *SERVERS)
-TOUCHING = ("simulated", "reference", "scene", "franka-scene")
+ARMS = ("simulated", "reference", "scene", pytest.param("franka", marks=pytest.mark.slow), "franka-scene")
+TOUCHING = ("simulated", "reference", pytest.param("scene", marks=pytest.mark.slow), "franka-scene")
 SATURATED = 50
 """Ticks of full torque in a row that a robot takes for a reflex."""
 
@@ -272,7 +272,7 @@ def test_leaving_it_stops_it(name) -> None:
             state = arm.wait(state.tick + 50)
         assert state.mode == Mode.FOLLOW
     if isinstance(arm, ProcessArm):
-        assert arm._process.returncode == 0
+        assert arm._child.code == 0
         assert arm.last().mode == Mode.READY
         assert not arm._row["speed"].any() and not arm._row["acceleration"].any()
         assert not shared.file_of(arm._name).exists()
@@ -308,8 +308,8 @@ def commands_of(arm, rng, ticks):
 
 def test_what_it_commands_keeps_its_limits_by_third_differences(arm) -> None:
     follow(arm, turned(arm, BEGIN - arm.read().command, 1.0), more=100)
-    ticks, rows = commands_of(arm, np.random.default_rng(0), 1000)
-    assert len(rows) > 800
+    ticks, rows = commands_of(arm, np.random.default_rng(0), 800)
+    assert len(rows) > 700
     limits = SETUP.limits
     checker = Checker(
         Allowed(
@@ -339,7 +339,7 @@ def test_pressing_on_a_table_raises_no_reflex_of_torque_and_lifting_off_is_free_
         arm, shares = place.arm, []
         begun, height = arm.read().pose, arm.read().tool[2]
         way = moved(arm, (0.1, -0.1, -0.06 - height), 2.0)  # beside the button, 0.25 m/s at most
-        while (state := arm.read()).tick < way.times[-1] + 800:
+        while (state := arm.read()).tick < way.times[-1] + 400:
             assert not arm.send(way).refused
             for _ in range(50):
                 state = arm.wait(state.tick + 1)

@@ -1,4 +1,4 @@
-"""An arm whose servo is a process of its own, and what becomes of it when either process, the arm or the way to it fails."""
+"""An arm whose servo is a process of its own, and what becomes of it when a process, the arm or the way to it fails."""
 
 import os
 import signal
@@ -51,8 +51,9 @@ def checking_server(*arguments):
         yield server
 
 
-def franka(server, setup=SETUP, **options):
-    return ProcessArm(setup, host=server.host, allow_non_realtime=True, **options)
+def franka(server, setup=SETUP, *, recover=True, **options):
+    """An arm through libfranka, ready again whatever a test before did to the robot."""
+    return ProcessArm(setup, host=server.host, allow_non_realtime=True, recover=recover, **options)
 
 
 def scene(setup=SETUP, **options):
@@ -147,10 +148,21 @@ def test_nothing_moves_on_a_dry_run(server) -> None:
         assert after.mode == Mode.READY
 
 
-def test_fingers_that_the_servo_does_not_know_are_told(server) -> None:
-    with franka(server) as arm:
-        arm.tell_opening(0.03)
-        assert arm.wait(arm.read().tick + 20).opening == pytest.approx(0.03)
+def test_the_fingers_of_a_robot_go_where_they_are_sent_and_their_opening_is_told() -> None:
+    with checking_server("--gripper") as server, franka(server, hand=True) as arm:
+        assert arm.wait(arm.read().tick + 50).opening == pytest.approx(0.08, abs=1e-3)
+        arm.send(Command(Kind.JOINTS, np.array([arm.read().tick + 1.0]), arm.read().command[None], 0.05))
+        state = arm.read()
+        while abs(state.opening - 0.05) > 2e-3:
+            state = arm.wait(state.tick + 50)
+            assert state.tick < 3000
+        assert arm.recover().mode != Mode.OFF
+    assert [event["event"] for event in arm.events if "fail" in event["event"]] == []
+
+
+def test_a_robot_without_a_hand_is_told_apart(server) -> None:
+    with pytest.raises(UserError, match=r"the hand of .*--no-hand"), franka(server, hand=True):
+        pass
 
 
 # ---- what is refused
@@ -159,9 +171,9 @@ def test_fingers_that_the_servo_does_not_know_are_told(server) -> None:
 def test_a_robot_that_does_not_answer_is_named() -> None:
     pytest.importorskip("pylibfranka", reason="pip install pylibfranka==0.21.3")
     begun = time.monotonic()
-    with pytest.raises(UserError, match=r"robot 127\.0\.0\.9: it does not answer"):
-        with ProcessArm(SETUP, host="127.0.0.9", allow_non_realtime=True):
-            pass
+    arm = ProcessArm(SETUP, host="127.0.0.9", allow_non_realtime=True)
+    with pytest.raises(UserError, match=r"robot 127\.0\.0\.9: it does not answer"), arm:
+        pass
     assert time.monotonic() - begun < 10
 
 
@@ -209,7 +221,7 @@ def test_what_was_begun_is_cleared_away_when_it_cannot_go_on() -> None:
     with pytest.raises(UserError, match="begins inside its limits"), arm:
         pass
     assert set(shared.FOLDER.glob("w4rl-*")) <= before
-    assert arm._process.poll() is not None
+    assert arm._child.code is not None
 
 
 # ---- the policy dies
@@ -219,18 +231,24 @@ POLICY = """
 import os, signal, sys
 import numpy as np
 from w4rl_fast.robot.arm import Command
+from w4rl_fast.robot.child import Child
 from w4rl_fast.robot.process_arm import ProcessArm
 from w4rl_fast.robot.protocol import Kind
 from w4rl_fast.robot.setup import make_setup
 
 how, where = sys.argv[1:]
-if how == "early":
-    def die(arm, *_):
-        print(arm.pid, arm._name, flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-    ProcessArm._event = die
 options = {"host": where} if where else {"scene": sys.stdin.read(), "share": f"w4rl-test-share-{os.getpid()}"}
-with ProcessArm(make_setup("panda"), allow_non_realtime=True, **options) as arm:
+arm = ProcessArm(make_setup("panda"), allow_non_realtime=True, **options)
+
+
+def die(child, *_):
+    print(child.pid, arm._name, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if how == "early":
+    Child.wait_for = die
+with arm:
     state = arm.read()
     print(arm.pid, arm._name, flush=True)
     begun, values = state.tick, np.array([state.command, state.command + 0.3 * np.array([1, -1, 1, 1, 1, 1, 1])])
@@ -250,7 +268,7 @@ def policy(python_environment, how, where=""):
     """A policy's process that is killed, its servo's, and the name of their memory, which is watched from here."""
     process = subprocess.Popen(
         [sys.executable, "-c", POLICY, how, where],
-        env=python_environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=python_environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     pid = None
     try:
@@ -265,12 +283,13 @@ def policy(python_environment, how, where=""):
         yield int(pid), name, sender
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
         if pid is not None:
-            for path in shared.FOLDER.glob(f"{name}*"):
-                path.unlink()
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
+            for path in shared.FOLDER.glob(f"{name}*"):
+                path.unlink()
 
 
 def report_of(sender):
@@ -281,13 +300,13 @@ def report_of(sender):
     return row[0]
 
 
-@pytest.mark.parametrize("how", ["moving", "still", "early"])
-@pytest.mark.parametrize("on", ["scene", "franka"])
+@pytest.mark.parametrize("how", ["moving", "early", pytest.param("still", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("on", [pytest.param("scene", marks=pytest.mark.slow), "franka"])
 def test_a_policy_that_is_killed_leaves_an_arm_at_rest_and_a_servo_that_ends(
     python_environment, server, how, on
 ) -> None:
     """The watchdog stops it: hold, stop and fault; then the servo's process ends by itself, in its stated time."""
-    with policy(python_environment, how, server.host if on == "franka" else "") as (pid, name, sender):
+    with policy(python_environment, how, server.host if on == "franka" else "") as (pid, _, sender):
         assert ended(pid, SETUP.watch.fault + 2.0) < SETUP.watch.fault + 2.0
         if sender is not None:
             last = report_of(sender)
@@ -295,11 +314,11 @@ def test_a_policy_that_is_killed_leaves_an_arm_at_rest_and_a_servo_that_ends(
             assert last["mode"] == (Mode.FAULT if how == "moving" else Mode.READY)
             assert last["fault"] == (Fault.STALE if how == "moving" else Fault.NONE)
     if on == "franka":
-        with franka(server) as arm:  # no reflex stands in the way
+        with franka(server, recover=False) as arm:  # no reflex stands in the way
             assert arm.read().mode == Mode.READY
 
 
-@pytest.mark.parametrize("on", ["scene", "franka"])
+@pytest.mark.parametrize("on", ["scene", pytest.param("franka", marks=pytest.mark.slow)])
 def test_a_policy_that_is_killed_leaves_no_memory_behind(python_environment, server, on) -> None:
     with policy(python_environment, "still", server.host if on == "franka" else "") as (pid, name, _):
         ended(pid, 3.0)
@@ -330,7 +349,7 @@ def test_a_servo_that_is_killed_is_told_and_a_new_one_takes_over(server) -> None
         with pytest.raises(ArmLost):
             arm.wait(10**9)
     assert not shared.file_of(arm._name).exists()
-    with franka(server, recover=True) as again:
+    with franka(server) as again:
         assert moving(again, 200).mode == Mode.FOLLOW
 
 
@@ -340,7 +359,7 @@ def test_a_servo_that_hangs_is_told_and_does_not_outlive_the_arm() -> None:
         os.kill(arm.pid, signal.SIGSTOP)
         lost(arm, "no word for more than")
         arm.read()
-    assert arm._process.returncode == -signal.SIGKILL
+    assert arm._child.code == -signal.SIGKILL
 
 
 def test_leaving_an_arm_that_was_lost_raises_only_what_was_raised_already() -> None:
@@ -360,7 +379,7 @@ def test_a_robot_that_goes_is_told_with_its_reason() -> None:
         lost(arm, "the connection is gone|no word for more than")
         time.sleep(1.0)  # libfranka waits a second before it says so
         lost(arm, "the connection is gone")
-        assert arm._process.poll() == 2
+        assert arm._child.code == 2
         with pytest.raises(UserError, match="the connection is gone"):
             arm.recover()
         arm.read()
@@ -386,7 +405,7 @@ def reflex(arm, server):
     """Drive until the robot stops itself; returns the seconds until that was told."""
     begun = []
 
-    def inject(state):
+    def inject(_):
         if not begun:
             begun.append(time.monotonic())
             server.inject(drop_commands=25)
@@ -414,12 +433,13 @@ def test_a_reflex_is_told_with_its_reason_and_recovered_from_on_the_same_connect
 
 
 def test_an_old_reflex_is_not_told_for_a_new_silence() -> None:
-    with checking_server() as server, suppress(ArmLost), franka(server) as arm:
+    with checking_server() as server, pytest.raises(ArmLost, match="no word for more than"), franka(server) as arm:
         reflex(arm, server)
         arm.recover()
         moving(arm, 200)
         os.kill(arm.pid, signal.SIGSTOP)
         lost(arm, "no word for more than")
+        arm.read()
 
 
 def test_a_robot_in_reflex_is_left_and_made_ready_by_who_says_so() -> None:
@@ -427,10 +447,10 @@ def test_a_robot_in_reflex_is_left_and_made_ready_by_who_says_so() -> None:
     with checking_server() as server:
         with suppress(ArmLost), franka(server) as arm:
             reflex(arm, server)
-        with pytest.raises(UserError, match="Reflex") as caught, franka(server):
+        with pytest.raises(UserError, match="Reflex") as caught, franka(server, recover=False):
             pass
         assert "--recover" in str(caught.value)
-        with franka(server, recover=True) as arm:
+        with franka(server) as arm:
             assert moving(arm, 200).mode == Mode.FOLLOW
 
 
@@ -456,7 +476,7 @@ def test_an_arm_astray_is_recovered_where_it_is(server, settled) -> None:
         assert (state.mode, still(arm)) == (Mode.READY, True)
 
 
-@pytest.mark.parametrize("on", ["scene", "franka"])
+@pytest.mark.parametrize("on", ["scene", pytest.param("franka", marks=pytest.mark.slow)])
 def test_a_fault_of_silence_is_recovered_from_before_the_arm_is_at_rest(server, on) -> None:
     setup = replace(SETUP, watch=Watch(hold=0.06, stop=0.06, fault=0.06))
     with scene(setup) if on == "scene" else franka(server, setup) as arm:
@@ -467,6 +487,7 @@ def test_a_fault_of_silence_is_recovered_from_before_the_arm_is_at_rest(server, 
         assert arm.recover().mode == Mode.READY
 
 
+@pytest.mark.slow
 def test_a_servo_that_was_silent_too_long_stops_in_its_stated_times(server) -> None:
     """Within the watch of a message: followed, held, stopped, at rest before the fault."""
     with franka(server) as arm:

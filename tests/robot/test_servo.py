@@ -274,7 +274,7 @@ def test_no_target_leads_back_from_a_fault(kind) -> None:
         commands, states = servo.run(20)
         assert states[0].tolist() == [Mode.FAULT, Fault.STALE, Flag.LATCHED]
         assert (commands == twin.run(20)[0]).all()
-    assert servo.width == 0.0
+    assert servo.width == -1.0
 
 
 def test_a_reset_is_taken_only_at_rest(kind) -> None:
