@@ -29,7 +29,7 @@ from w4rl_fast.robot.handling import DOWN, Handling
 from w4rl_fast.robot.loop import Drive, Watcher, drive
 from w4rl_fast.robot.process_arm import ProcessArm
 from w4rl_fast.robot.protocol import TICK, Kind
-from w4rl_fast.robot.recording import Recorder, recover
+from w4rl_fast.robot.recording import Recorder, recover, require_new
 from w4rl_fast.robot.setup import Setup, make_setup
 from w4rl_fast.robot.view import View
 from w4rl_fast.run import task_of_run
@@ -115,11 +115,15 @@ def control(run: Path, config: ControlConfig, *, quiet: bool = False) -> Iterato
         for number in range(config.episodes):
             seed = config.seed + number
             begun = time.monotonic()
-            with stage(task, setup, config, seed) as place:
-                check_pace(decider, place, handling)
-                told = episode(
-                    place, decider, handling, task, config, writer, f"{digest}{ON_AN_ARM}", seed, setup, quiet
-                )
+            info = EpisodeInfo(task=task.name, source=SOURCE, seed=seed, succeeded=False, origin=f"{digest}{ON_AN_ARM}")
+            if writer is not None:
+                require_new(writer, info)
+
+            def check(camera: Camera) -> None:
+                check_pace(decider, camera, handling)
+
+            with stage(task, setup, config, seed, check) as place:
+                told = episode(place, decider, handling, task, config, writer, info, setup, quiet)
                 told.seconds = time.monotonic() - begun
                 if isinstance(place.arm, ProcessArm):
                     keep_times(told, place.arm)
@@ -186,15 +190,19 @@ def recording(config: ControlConfig, task: TaskConfig) -> Iterator[Writer | None
 
 
 @contextlib.contextmanager
-def stage(task: TaskConfig, setup: Setup, config: ControlConfig, seed: int) -> Iterator[Stage]:
-    """The arm and the camera of one episode."""
+def stage(
+    task: TaskConfig, setup: Setup, config: ControlConfig, seed: int, check: Callable[[Camera], None]
+) -> Iterator[Stage]:
+    """The arm and the camera of one episode; a camera that fails its check keeps a robot from moving."""
     if config.arm.startswith(FCI):
-        yield from _robot_stage(task, setup, config)
+        yield from _robot_stage(task, setup, config, check)
     else:
-        yield from _scene_stage(task, setup, config, seed)
+        yield from _scene_stage(task, setup, config, seed, check)
 
 
-def _robot_stage(task: TaskConfig, setup: Setup, config: ControlConfig) -> Iterator[Stage]:
+def _robot_stage(
+    task: TaskConfig, setup: Setup, config: ControlConfig, check: Callable[[Camera], None]
+) -> Iterator[Stage]:
     if config.camera is None:
         raise UserError(
             "the camera of a robot", rule="a policy needs to see", remedy="Give --camera 0, rtsp://... or scene:NAME"
@@ -203,6 +211,7 @@ def _robot_stage(task: TaskConfig, setup: Setup, config: ControlConfig) -> Itera
     looks = Looks(task, scene) if scene else None
     camera: Camera = DrawnCamera(looks.draw) if looks else VideoCamera(config.camera, task.image_size)
     try:
+        check(camera)
         arm = ProcessArm(
             setup,
             host=config.arm.removeprefix(FCI),
@@ -220,7 +229,9 @@ def _robot_stage(task: TaskConfig, setup: Setup, config: ControlConfig) -> Itera
         camera.close()
 
 
-def _scene_stage(task: TaskConfig, setup: Setup, config: ControlConfig, seed: int) -> Iterator[Stage]:
+def _scene_stage(
+    task: TaskConfig, setup: Setup, config: ControlConfig, seed: int, check: Callable[[Camera], None]
+) -> Iterator[Stage]:
     from w4rl_fast.robot.plant import Scene
     from w4rl_fast.robot.simulated import SimArm
 
@@ -230,7 +241,9 @@ def _scene_stage(task: TaskConfig, setup: Setup, config: ControlConfig, seed: in
         looks = Looks(task, None, scene.model, scene.data)
         arm = SimArm(scene, setup, dry=config.dry_run)
         with arm:
-            yield Stage(arm, DrawnCamera(looks.draw, lambda: arm.read().stamp), looks.succeeds)
+            seen = DrawnCamera(looks.draw, lambda: arm.read().stamp)
+            check(seen)
+            yield Stage(arm, seen, looks.succeeds)
         return
     share = f"w4rl-scene-{time.monotonic_ns():x}"
     process = ProcessArm(
@@ -239,7 +252,9 @@ def _scene_stage(task: TaskConfig, setup: Setup, config: ControlConfig, seed: in
     )  # fmt: skip
     with process:
         looks = Looks(task, share)
-        yield Stage(process, DrawnCamera(looks.draw), looks.succeeds)
+        drawn = DrawnCamera(looks.draw)
+        check(drawn)
+        yield Stage(process, drawn, looks.succeeds)
 
 
 def begin_of(task: TaskConfig, seed: int) -> tuple[str, tuple[float, ...]]:
@@ -312,12 +327,12 @@ def approach(arm: Arm) -> None:
     arm.rest()
 
 
-def check_pace(decider: Decider, place: Stage, handling: Handling) -> None:
+def check_pace(decider: Decider, camera: Camera, handling: Handling) -> None:
     """Refuse a camera or a policy that cannot keep its own rate."""
-    shot = place.camera.read()
-    if place.camera.rate < handling.rate:
+    shot = camera.read()
+    if camera.rate < handling.rate:
         raise UserError(
-            f"the camera gives {place.camera.rate:.1f} frames a second",
+            f"the camera gives {camera.rate:.1f} frames a second",
             rule=f"the policy decides {handling.rate:g} times a second, each time on a new frame",
             remedy="Choose a faster mode of the camera",
         )
@@ -332,19 +347,21 @@ def check_pace(decider: Decider, place: Stage, handling: Handling) -> None:
 
 def episode(
     place: Stage, decider: Decider, handling: Handling, task: TaskConfig, config: ControlConfig, writer: Writer | None,
-    origin: str, seed: int, setup: Setup, quiet: bool,
+    info: EpisodeInfo, setup: Setup, quiet: bool,
 ) -> Told:  # fmt: skip
     """One episode: driven, watched and recorded."""
-    info = EpisodeInfo(task=task.name, source=SOURCE, seed=seed, succeeded=False, origin=origin)
     judge = place.judge or (lambda: False)
     recorder = Recorder(writer, info, judge) if writer else None
     verdict = Verdict(judge) if recorder is None else recorder
-    watchers: tuple[Watcher, ...] = (verdict, View(setup, f"{task.name} by {decider.name}, seed {seed}", quiet=quiet))
+    watchers: tuple[Watcher, ...] = (
+        verdict,
+        View(setup, f"{task.name} by {decider.name}, seed {info.seed}", quiet=quiet),
+    )
     outcome = drive(
         place.arm, place.camera, decider, handling, turns=config.turns or task.horizon, watchers=watchers,
         compensate=config.compensate,
     )  # fmt: skip
-    told = Told(seed, outcome, verdict.succeeded if place.judge else None, 0.0)
+    told = Told(info.seed, outcome, verdict.succeeded if place.judge else None, 0.0)
     if recorder is not None and recorder.keep(verdict.succeeded):
         told.recorded = info.key
     return told

@@ -30,8 +30,9 @@ SETUP = make_setup("panda")
 DEEP = replace(SETUP, workspace=Workspace(low=(-0.9, -0.9, -0.3)))
 PATIENT = ("--wait-ms", 100)  # the machine's stalls are not what is tested
 SERVERS = {"franka": PATIENT, "franka-scene": (*PATIENT, "--plant", "scene", "--scene", NAME)}
-ARMS = ("simulated", "reference", "scene", pytest.param("franka", marks=pytest.mark.slow), "franka-scene")
-TOUCHING = ("simulated", "reference", pytest.param("scene", marks=pytest.mark.slow), "franka-scene")
+MORE = [pytest.param(name, marks=pytest.mark.slow) for name in ("scene", "franka")]
+ARMS = ("simulated", "reference", *MORE, "franka-scene")
+TOUCHING = ("simulated", "reference", MORE[0], "franka-scene")
 SATURATED = 50
 """Ticks of full torque in a row that a robot takes for a reflex."""
 

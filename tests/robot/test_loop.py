@@ -190,6 +190,21 @@ def test_a_message_that_is_refused_does_not_move_the_command(arm) -> None:
     np.testing.assert_allclose((x - x[0]) / HANDLING.step[0], np.array([0, 1, 2, 2, 2, 3, 4]) * 0.4, atol=1e-4)
 
 
+def test_a_policy_that_pushes_what_does_not_give_way_goes_on_and_gets_away_again(arm) -> None:
+    """Down beside the button's base, sideways into it for three seconds, then back."""
+
+    def function(number, proprio):
+        if number < 12:
+            return [[0.0, -float(number < 6), -float(proprio[6] > 0.06), -1.0]]
+        return [[0.0, 1.0 if number < 42 else -1.0, 0.0, -1.0]]
+
+    outcome, notes = driven(arm, function, turns=56)
+    assert (outcome.ended, outcome.turns) == ("horizon", 56)
+    assert {turn.state.mode for turn in notes.turns[1:]} == {Mode.FOLLOW}
+    assert notes.ends[0][0].refused == 0
+    assert notes.ends[0][0].tool[1] < notes.turns[41].state.tool[1] - 0.05
+
+
 def test_nothing_moves_on_a_dry_run() -> None:
     with simulated(dry=True) as arm:
         before = arm.read().joints

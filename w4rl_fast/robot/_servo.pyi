@@ -25,6 +25,7 @@ def settings(
     radii: Numbers,
     patience: NDArray[np.int64],
     jump: Numbers,
+    give: Numbers,
     lead: float,
     fading: int,
     astray: float,

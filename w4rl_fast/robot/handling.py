@@ -45,14 +45,21 @@ class Hand:
         opening = np.clip(state.opening / self.handling.opening, 0.0, 1.0)
         return np.array([*state.tool, opening, *self.target], dtype=np.float32)
 
-    def route(self, actions: NDArray[np.float32], begin: float) -> Command:
-        """Actions (K, 4) from a tick on, one period each: straight lines between the commanded places."""
+    def route(self, actions: NDArray[np.float32], begin: float, ahead: int = 0) -> Command:
+        """Actions (K, 4) from a tick on, one period each: straight lines between the commanded places.
+
+        The last line goes on for `ahead` ticks: as long as it takes until the next message is there.
+        """
         handling = self.handling
         places = [self.target]
         for action in np.clip(actions.astype(np.float64), -1.0, 1.0):
             moved = places[-1] + action[:3] * np.array(handling.step)
             places.append(np.clip(moved, handling.low, handling.high))
         times = begin + handling.period * np.arange(len(places), dtype=np.float64)
+        if ahead > 0:
+            on = places[-1] + (places[-1] - places[-2]) * (ahead / handling.period)
+            places.append(np.clip(on, handling.low, handling.high))
+            times = np.append(times, times[-1] + ahead)
         values = np.array([[*place, *handling.turn] for place in places])
         width = 0.0 if actions[0][-1] > 0 else handling.opening
         return Command(Kind.POSES, times, values, width)

@@ -70,7 +70,8 @@ def drive(
     stopped.
 
     With `compensate` a message carries the time of the observation it was decided on, so that the arm does what was
-    meant for this moment; without, what was meant for that moment.
+    meant for this moment, and goes on for as long as the next message was late last time; without, it does what was
+    meant for that moment.
     """
     outcome = Drive()
     watch = _Watchers(watchers)
@@ -80,13 +81,12 @@ def drive(
         outcome.ended = "interrupted"
     except ArmLost as error:
         outcome.ended, outcome.error = "lost", error
-        watch.end()
-        return outcome
     except Exception as error:
         outcome.ended, outcome.error = "error", error
-    if outcome.ended != "horizon":
+    if outcome.ended != "lost":
         _stop(arm, outcome)
-    watch.end()
+    failed = watch.end()
+    outcome.error = outcome.error or failed
     return outcome
 
 
@@ -98,6 +98,7 @@ def _turns(
     state = arm.read()
     hand, begin, period = Hand(handling, state), state.tick + 1, handling.period
     observed: dict[int, int] = {}
+    late = 0
     for number in range(turns + 1):
         due = begin + number * period
         state = arm.wait(due)
@@ -112,8 +113,13 @@ def _turns(
         if number == turns or outcome.ended != "horizon":
             return
         delay = state.joined - observed[state.number] if state.number in observed else None
+        late = delay if delay is not None else late
         actions = decider.decide(shot.frame, proprio)
-        sent = arm.send(hand.route(actions, float(tick if compensate else arm.read().tick)))
+        if compensate:
+            route = hand.route(actions, float(tick), ahead=late)
+        else:
+            route = hand.route(actions, float(arm.read().tick))
+        sent = arm.send(route)
         if sent.refused & REFUSED:
             outcome.refused += 1
         else:
@@ -144,10 +150,16 @@ class _Watchers:
         for watcher in self._all:
             watcher.turn(turn)
 
-    def end(self) -> None:
-        if self.seen is not None:
-            for watcher in self._all:
+    def end(self) -> Exception | None:
+        """Tell each of them, whatever the others do; the first that failed is returned."""
+        failed: Exception | None = None
+        for watcher in self._all if self.seen is not None else ():
+            assert self.seen is not None
+            try:
                 watcher.end(*self.seen)
+            except Exception as error:
+                failed = failed or error
+        return failed
 
 
 def _tick_of(shot: Shot, state: State) -> int:

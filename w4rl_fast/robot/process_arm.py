@@ -18,7 +18,7 @@ from w4rl_fast.robot.arm import ArmLost, Command, State, limited, state_of
 from w4rl_fast.robot.child import Child
 from w4rl_fast.robot.histogram import Histogram
 from w4rl_fast.robot.line import Service
-from w4rl_fast.robot.protocol import REPORT, SAMPLE, TICK, Fault, Kind, Mode, Wish
+from w4rl_fast.robot.protocol import REPORT, SAMPLE, TICK, Fault, Kind, Link, Mode, Wish
 from w4rl_fast.robot.servo import require_native
 from w4rl_fast.robot.setup import Setup, settings_of
 
@@ -104,10 +104,10 @@ class ProcessArm:
         return [*self._child.events, *(self._hand.events if self._hand else [])]
 
     def read(self) -> State:
-        self._sender.report(self._row.view(np.uint8))
-        state = state_of(self._row[0])
-        if state.stamp and time.monotonic_ns() - state.stamp > SILENT * 1e9:
-            self._complain(state)
+        state = self.last()
+        is_silent = state.stamp and time.monotonic_ns() - state.stamp > SILENT * 1e9
+        if is_silent or self._row["state"][0] == Link.REFLEX:
+            self._complain()
         return state
 
     def send(self, command: Command) -> Command:
@@ -127,18 +127,22 @@ class ProcessArm:
     def rest(self) -> State:
         number = self._sender.post(int(Kind.REST), np.zeros(0), np.zeros((0, 7)), -1.0)
         self._until(lambda state: state.number >= number or state.mode in (Mode.OFF, Mode.FAULT), RESTING)
-        return self._until(lambda _: not np.any(self._row["speed"]) and not np.any(self._row["acceleration"]), RESTING)
+        return self._at_rest()
 
     def recover(self) -> State:
         state = self.last()
-        if state.mode == Mode.FAULT and state.fault == Fault.STALE and not self._row["state"][0]:
-            self._sender.post(int(Kind.RESET), np.zeros(0), np.zeros((0, 7)), -1.0)
-            return self._until(lambda now: now.mode == Mode.READY, RESTING)
-        if state.mode == Mode.FAULT or self._row["state"][0]:
+        reflex = bool(self._row["state"][0])
+        if self._child.code is not None:
+            self._complain()
+        if not reflex and state.mode != Mode.FAULT:
+            return state
+        if reflex or state.fault != Fault.STALE:
             self._sender.wish(int(Wish.RECOVER))
             self._child.wait_for("recovered", RESTING)
-            return self._until(lambda now: now.mode == Mode.READY, RESTING)
-        return state
+        else:
+            self._at_rest()
+            self._sender.post(int(Kind.RESET), np.zeros(0), np.zeros((0, 7)), -1.0)
+        return self._until(lambda now: now.mode == Mode.READY, RESTING)
 
     def histograms(self) -> tuple[Histogram, Histogram]:
         """The times between the servo's steps, and inside them."""
@@ -154,6 +158,9 @@ class ProcessArm:
         if len(rows):
             self._sender.samples_since(first, rows.view(np.uint8))
         return rows
+
+    def _at_rest(self) -> State:
+        return self._until(lambda _: not np.any(self._row["speed"]) and not np.any(self._row["acceleration"]), RESTING)
 
     def last(self) -> State:
         """The last that was heard of the arm, however long ago."""
@@ -171,17 +178,16 @@ class ProcessArm:
             "the arm", rule=f"it did not get there within {seconds:g} s", remedy="Look at the arm; then start again"
         )
 
-    def _complain(self, state: State) -> None:
-        """Say why the servo is silent."""
+    def _complain(self) -> None:
+        """Say why the servo is silent, or why the arm does not move."""
         for event in self.events:
             if event["event"] == "error":
                 raise ArmLost(event["value"], rule=event["rule"], remedy=event["remedy"])
-        reflex = next((event for event in reversed(self.events) if event["event"] == "reflex"), None)
-        if reflex is not None and self._child.code is None:
-            raise ArmLost(
-                "the robot", rule=f"it stopped itself: {reflex['why']}", remedy="Look at the arm, then recover"
-            )
         code = self._child.code
+        last = next((event for event in reversed(self.events) if event["event"] in ("reflex", "recovered")), None)
+        if last is not None and last["event"] == "reflex" and code is None:
+            remedy = "Look at the arm, then start again with --recover"
+            raise ArmLost("the robot", rule=f"it stopped itself: {last['why']}", remedy=remedy)
         raise ArmLost(
             "the servo's process",
             rule=f"it ended (exit code {code})" if code is not None else f"no word for more than {SILENT:g} s",

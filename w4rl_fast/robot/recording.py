@@ -84,15 +84,20 @@ def recover(writer: Writer) -> list[str]:
     return kept
 
 
+def require_new(writer: Writer, info: EpisodeInfo) -> None:
+    """Refuse an episode that the store has."""
+    there = writer.keys()
+    if info.key in there:
+        raise UserError(
+            f"episode {info.key}", rule="the store has it already", remedy="Choose another --seed, or another store"
+        )
+
+
 class Recorder:
     """Records one episode; `judge` says whether the present moment shows success."""
 
     def __init__(self, writer: Writer, info: EpisodeInfo, judge: Callable[[], bool]) -> None:
-        there = writer.keys()
-        if info.key in there:
-            raise UserError(
-                f"episode {info.key}", rule="the store has it already", remedy="Choose another --seed, or another store"
-            )
+        require_new(writer, info)
         self._writer, self.info, self._judge = writer, info, judge
         self._width = 0
         self.succeeded = False

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,11 @@ LOOK_AROUND = 50
 
 
 def say(event: str, **facts: Any) -> None:
-    sys.stdout.write(json.dumps({"event": event, **facts}) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps({"event": event, **facts}) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody listens any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def line_of(service: Service) -> Line:
@@ -103,30 +107,23 @@ def begin(line: Line, driver: Any) -> None:
 def stay(line: Line, driver: Any, parent: int) -> bool:
     """Serve until a reflex has been recovered from (False), or for good (True)."""
     try:
-        leaving = False
+        wish = Wish.NOTHING
         for number, _ in enumerate(line.ticks(driver)):
-            wish = driver.wish()
-            leaving = leaving or wish == Wish.LEAVE
-            if wish == Wish.RECOVER:
-                begin_again(line, driver)
-                return False
+            wish = Wish(driver.wish()) or wish
             if number % LOOK_AROUND == 0 and os.getppid() != parent and driver.mode in (Mode.FAULT, Mode.READY):
-                leaving = True
-            if leaving and driver.still:
+                wish = Wish.LEAVE
+            if wish and driver.still:
                 line.finish(driver)
-                return True
+                if wish == Wish.RECOVER:
+                    begin(line, driver)
+                    say("recovered", tick=driver.tick)
+                return wish == Wish.LEAVE
         return True
     except Reflex as reflex:
         why = str(reflex)
     driver.tell_state(int(Link.REFLEX))
     say("reflex", why=why, tick=driver.tick)
     return wait_for_recovery(line, driver, parent)
-
-
-def begin_again(line: Line, driver: Any) -> None:
-    line.finish(driver)
-    begin(line, driver)
-    say("recovered", tick=driver.tick)
 
 
 def wait_for_recovery(line: Line, driver: Any, parent: int) -> bool:
@@ -152,14 +149,20 @@ def wished_for_recovery(driver: Any, parent: int) -> bool:
 
 
 def main() -> int:
+    service, parent = from_json_dict(Service, json.loads(sys.stdin.readline())), os.getppid()
     try:
-        serve(from_json_dict(Service, json.loads(sys.stdin.readline())))
+        serve(service)
     except UserError as error:
         say("error", value=error.value, rule=error.rule, remedy=error.remedy)
         return 2
     except Exception as error:
         say("error", value="the servo's process", rule=f"it failed: {error!r}", remedy="This is a defect: report it")
         raise
+    finally:
+        if os.getppid() != parent:  # who made these is not there to remove them
+            shared.remove(service.channel)
+            if service.scene is not None:
+                Path(service.scene).unlink(missing_ok=True)
     return 0
 
 

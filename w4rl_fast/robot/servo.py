@@ -82,6 +82,7 @@ def native_settings(settings: Settings) -> Any:
         np.array(settings.radii),
         np.array(settings.patience, dtype=np.int64),
         np.array(settings.jump),
+        np.array(settings.give),
         settings.lead,
         settings.fading,
         settings.astray,

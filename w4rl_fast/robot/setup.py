@@ -71,8 +71,8 @@ class Watch:
 class Setup:
     """An arm by name, its limits as tightened, its workspace, its watchdog and its hand's opening (m).
 
-    stiffness: with which the arm holds its joints (Nm/rad); lead: most that the tool is sent beyond where it is (m).
-    Both together say how hard it pushes what stands in its way.
+    stiffness: with which the arm holds its joints (Nm/rad). What stands in the way is pushed as hard as that pulls
+    when a joint is sent as far from where it is as `push` of its torque takes it, or the tool by `lead` (m).
     """
 
     arm: str = "panda"
@@ -81,6 +81,7 @@ class Setup:
     watch: Watch = field(default_factory=Watch)
     opening: float = 0.08
     stiffness: tuple[float, ...] = (800.0, 800.0, 800.0, 800.0, 150.0, 150.0, 150.0)
+    push: float = 0.4
     lead: float = 0.03
 
     def __post_init__(self) -> None:
@@ -88,6 +89,8 @@ class Setup:
             raise ValueError(f"opening={self.opening}: how far the fingers open lies above 0 and at most at 0.2 m")
         if len(self.stiffness) != JOINTS or not all(0 < x < math.inf for x in self.stiffness):
             raise ValueError(f"stiffness={self.stiffness}: {JOINTS} numbers above 0")
+        if not 0 < self.push <= 1:
+            raise ValueError(f"push={self.push}: a share above 0 and at most 1 of the joints' torque")
         if not 0.005 <= self.lead <= 0.2:
             raise ValueError(f"lead={self.lead}: it lies between 0.005 and 0.2 m")
 
@@ -102,7 +105,7 @@ def make_setup(arm: str, file: Path | None = None) -> Setup:
     if file is None:
         return Setup(arm=arm, limits=table.tightened(maker, CALM, "defaults"))
     data = table.read_toml(file)
-    known = ["arm", "limits", "workspace", "watch", "opening", "stiffness", "lead"]
+    known = ["arm", "limits", "workspace", "watch", "opening", "stiffness", "push", "lead"]
     for key in data:
         if key not in known:
             raise UserError(f"{file}: {key}", rule="there is no such part", remedy=near(key, known))
@@ -115,7 +118,7 @@ def make_setup(arm: str, file: Path | None = None) -> Setup:
         "workspace": _part(Workspace, _table(data, "workspace", file), f"{file}: workspace"),
         "watch": _part(Watch, _table(data, "watch", file), f"{file}: watch"),
     }
-    others = {key: value for key, value in data.items() if key in ("opening", "stiffness", "lead")}
+    others = {key: value for key, value in data.items() if key in ("opening", "stiffness", "push", "lead")}
     return cast(Setup, _part(Setup, {"arm": arm, **parts, **others}, str(file)))
 
 
@@ -134,6 +137,10 @@ def settings_of(setup: Setup) -> Settings:
         radii=RADII,
         patience=(round(watch.hold / TICK), round(watch.stop / TICK), round(watch.fault / TICK)),
         jump=(watch.jump, watch.leap, watch.twist / 2),
+        give=tuple(
+            setup.push * torque / stiffness
+            for torque, stiffness in zip(setup.limits.torque, setup.stiffness, strict=True)
+        ),
         lead=setup.lead,
         fading=round(watch.fading / TICK),
         astray=watch.astray,

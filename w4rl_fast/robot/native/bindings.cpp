@@ -148,7 +148,7 @@ Settings settings_of(const Array<const double, nb::shape<joints, axis_numbers>>&
                      const Array<const double, nb::shape<-1, 2, 3>>& keep_out,
                      const Array<const double, nb::shape<parts>>& radii,
                      const Array<const std::int64_t, nb::shape<3>>& patience,
-                     const Array<const double, nb::shape<3>>& jump, double lead, std::int64_t fading, double astray,
+                     const Array<const double, nb::shape<3>>& jump, const Seven& give, double lead, std::int64_t fading, double astray,
                      double opening) {
     if (keep_out.shape(0) > most_boxes) throw std::invalid_argument("at most 16 boxes can be kept out of");
     Settings settings;
@@ -160,6 +160,7 @@ Settings settings_of(const Array<const double, nb::shape<joints, axis_numbers>>&
     std::memcpy(settings.radii.data(), radii.data(), sizeof settings.radii);
     std::memcpy(settings.patience.data(), patience.data(), sizeof settings.patience);
     std::memcpy(settings.jump.data(), jump.data(), sizeof settings.jump);
+    settings.give = seven(give);
     settings.lead = lead;
     settings.fading = fading;
     settings.astray = astray;
@@ -181,7 +182,7 @@ NB_MODULE(_servo, module) {
 
     nb::class_<Settings>(module, "Settings");
     module.def("settings", &settings_of, "axes"_a, "posture"_a, "walls"_a, "keep_out"_a, "radii"_a, "patience"_a,
-               "jump"_a, "lead"_a, "fading"_a, "astray"_a, "opening"_a);
+               "jump"_a, "give"_a, "lead"_a, "fading"_a, "astray"_a, "opening"_a);
 
     nb::class_<Sender>(module, "Sender")
         .def(nb::init<Bytes>(), "memory"_a)

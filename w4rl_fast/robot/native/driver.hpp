@@ -50,7 +50,11 @@ public:
         longest_ = std::max(longest_, ticks);
     }
 
-    void tell_state(std::int64_t state) noexcept { state_ = state; }
+    // How the arm stands; said at once, since no step may follow for long.
+    void tell_state(std::int64_t state) noexcept {
+        state_ = state;
+        tell(nullptr, nullptr, 0.0, 0);
+    }
 
     const Servo& servo() const noexcept { return servo_; }
     const Joints& command() const noexcept { return command_; }

@@ -48,7 +48,7 @@ bool Servo::start(const Joints& angles) noexcept {
         if (!(settings_.axes[i].low <= angles[i] && angles[i] <= settings_.axes[i].high)) return false;
     if (room(place(angles)) < slack) return false;
     for (int i = 0; i < joints; ++i) motions[i] = {angles[i], 0.0, 0.0};
-    goal = angles;
+    goal = target_ = angles;
     mode = Mode::ready;
     fault = Fault::none;
     flags = age = 0;
@@ -88,7 +88,7 @@ void Servo::fail(Fault cause) noexcept {
 
 // From now on the goal is where each joint comes to rest if it brakes at once.
 void Servo::brake() noexcept {
-    goal = rests(motions);
+    goal = target_ = rests(motions);
     routed_ = false;
 }
 
@@ -199,9 +199,14 @@ std::int64_t Servo::join(const Message& message) noexcept {
         }
         const Placement arm = place(goal);
         const Point start = pose_at(fresh, now);
+        Vector asked = arm.tool;  // or what the last route asks for, which the tool may not reach
+        if (routed_ && poses_) {
+            const Point place = pose_at(route_, now);
+            asked = {place[0], place[1], place[2]};
+        }
         for (int k = 0; k < 3; ++k) {
             fresh.left[k] = arm.tool[k] - start[k];
-            if (std::abs(fresh.left[k]) > settings_.jump[1]) return flag::jump;
+            if (std::abs(asked[k] - start[k]) > settings_.jump[1]) return flag::jump;
         }
         const Quaternion turn = times(quaternion(arm.turn), inverse(turn_of(start)));
         if (jumps(fresh, 3, settings_.jump[1]) || twisted(turn, settings_.jump[2]) ||
@@ -231,18 +236,20 @@ void Servo::watch() noexcept {
 }
 
 void Servo::move() noexcept {
-    const Joints before = goal;
+    const Joints before = target_;
     aim();
+    target_ = within_give();
     std::array<Motion, joints> then;
     for (int i = 0; i < joints; ++i) {
         const Axis& axis = settings_.axes[i];
-        then[i] = follow(motions[i], goal[i], clamp((goal[i] - before[i]) / w4rl::tick, -axis.speed, axis.speed), axis);
+        then[i] = follow(motions[i], target_[i], clamp((target_[i] - before[i]) / w4rl::tick, -axis.speed, axis.speed),
+                         axis);
     }
     if (!safe(then)) {
         flags |= flag::braked;
         const Joints ends = rests(motions);
         for (int i = 0; i < joints; ++i) then[i] = follow(motions[i], ends[i], 0.0, settings_.axes[i]);
-        goal = rests(then);
+        goal = target_ = rests(then);
     }
     for (const Motion& m : then)
         if (!std::isfinite(m.position) || !std::isfinite(m.speed) || !std::isfinite(m.acceleration))
@@ -271,6 +278,21 @@ void Servo::aim() noexcept {
         share = std::min(share, settings_.axes[k].speed * w4rl::tick / std::max(std::abs(step[k]), tiny));
     for (int k = 0; k < joints; ++k)
         goal[k] = clamp(goal[k] + share * step[k], settings_.axes[k].low, settings_.axes[k].high);
+}
+
+// The goal, but no further beyond where each joint is measured than it may push, and what it needs to stop.
+Joints Servo::within_give() const noexcept {
+    if (!routed_ || !felt_) return goal;
+    Joints kept;
+    for (int k = 0; k < joints; ++k) {
+        const double give = settings_.give[k];
+        const double stop = rest(motions[k], settings_.axes[k].braking, settings_.axes[k]) - motions[k].position;
+        const double lead = motions[k].position - measured_[k];
+        const double above = give + (lead < give ? std::max(stop, 0.0) : 0.0);
+        const double below = give - (lead > -give ? std::min(stop, 0.0) : 0.0);
+        kept[k] = clamp(goal[k], measured_[k] - below, measured_[k] + above);
+    }
+    return kept;
 }
 
 // Whether the arm is in the workspace after this tick, and stays there if it then brakes at once. One that came too

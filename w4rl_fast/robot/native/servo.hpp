@@ -41,6 +41,7 @@ struct Settings {
     std::array<double, parts> radii{};
     std::array<std::int64_t, 3> patience{};
     Vector jump{};
+    Joints give{};
     std::int64_t fading = 0;
     double lead = 0.0, astray = 0.0, opening = 0.0;
 };
@@ -73,13 +74,14 @@ private:
     void watch() noexcept;
     void move() noexcept;
     void aim() noexcept;
+    Joints within_give() const noexcept;
     bool safe(const std::array<Motion, joints>& then) const noexcept;
     double room(const Placement& arm) const noexcept;
     Joints rests(const std::array<Motion, joints>& from) const noexcept;
 
     Settings settings_;
     Route route_{};
-    Joints measured_{};
+    Joints measured_{}, target_{};
     bool routed_ = false, poses_ = false, felt_ = false;
 };
 

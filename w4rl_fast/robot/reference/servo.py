@@ -47,6 +47,7 @@ class Settings:
     radii: tuple[float, ...]
     patience: tuple[int, int, int]
     jump: tuple[float, float, float]
+    give: tuple[float, ...]
     lead: float
     fading: int
     astray: float
@@ -81,6 +82,7 @@ class Servo:
     width: float = -1.0
     motions: list[Motion] = field(default_factory=list)
     goal: list[float] = field(default_factory=list)
+    target: list[float] = field(default_factory=list)
     kind: int = 0
     route: Route | None = None
     taken: int = 0
@@ -97,7 +99,7 @@ class Servo:
         if self._room(kinematics.place(joints)) < SLACK:
             return False
         self.motions = [Motion(q) for q in joints]
-        self.goal = list(joints)
+        self.goal = self.target = list(joints)
         self.mode, self.fault, self.flags, self.age, self.kind, self.route = Mode.READY, Fault.NONE, Flag(0), 0, 0, None
         return True
 
@@ -134,7 +136,7 @@ class Servo:
 
     def _brake(self) -> None:
         """From now on the goal is where each joint comes to rest if it brakes at once."""
-        self.goal = self._rests(self.motions)
+        self.goal = self.target = self._rests(self.motions)
         self.route = None
 
     def _rests(self, motions: list[Motion]) -> list[float]:
@@ -192,7 +194,12 @@ class Servo:
             new = route.pose_at(fresh, float(self.tick))
             left = [arm.tool[k] - new[k] for k in range(3)]
             turn = route.times(route.quaternion(arm.turn), [new[3], -new[4], -new[5], -new[6]])
-            if any(abs(x) > self.settings.jump[1] for x in left) or jumps(values, 0, 3, self.settings.jump[1]):
+            asked = arm.tool  # or what the last route asks for, which the tool may not reach
+            if self.route is not None and self.kind == Kind.POSES:
+                place = route.pose_at(self.route, float(self.tick))
+                asked = (place[0], place[1], place[2])
+            off = [asked[k] - new[k] for k in range(3)]
+            if any(abs(x) > self.settings.jump[1] for x in off) or jumps(values, 0, 3, self.settings.jump[1]):
                 return Flag.JUMP
             if any(abs(x) > self.settings.jump[2] for x in turn[1:]) or twists(values, self.settings.jump[2]):
                 return Flag.JUMP
@@ -212,12 +219,13 @@ class Servo:
             self.mode, self.fault = Mode.FAULT, Fault.STALE
 
     def _move(self) -> None:
-        before = self.goal
+        before = self.target
         self._aim()
+        self.target = self._within_give()
         axes = self.settings.axes
         then = [
             tracker.follow(m, goal, max(-axis.speed, min(axis.speed, (goal - last) / TICK)), axis)
-            for m, goal, last, axis in zip(self.motions, self.goal, before, axes, strict=True)
+            for m, goal, last, axis in zip(self.motions, self.target, before, axes, strict=True)
         ]
         if not self._safe(then):
             self.flags |= Flag.BRAKED
@@ -225,7 +233,7 @@ class Servo:
                 tracker.follow(m, rest, 0.0, axis)
                 for m, rest, axis in zip(self.motions, self._rests(self.motions), axes, strict=True)
             ]
-            self.goal = self._rests(then)
+            self.goal = self.target = self._rests(then)
         if not all(isfinite(m.position) and isfinite(m.speed) and isfinite(m.acceleration) for m in then):
             self._fail(Fault.INTERNAL)
             return
@@ -253,6 +261,20 @@ class Servo:
             max(axis.low, min(axis.high, q + share * by))
             for axis, q, by in zip(self.settings.axes, self.goal, step, strict=True)
         ]
+
+    def _within_give(self) -> list[float]:
+        """The goal, but no further beyond where each joint is measured than it may push, and what it needs to stop."""
+        if self.route is None or self.measured is None:
+            return self.goal
+        kept = []
+        for q, at, give, m, axis in zip(
+            self.goal, self.measured, self.settings.give, self.motions, self.settings.axes, strict=True
+        ):
+            stop, lead = tracker.rest(m, axis.braking, axis) - m.position, m.position - at
+            above = give + (max(stop, 0.0) if lead < give else 0.0)
+            below = give - (min(stop, 0.0) if lead > -give else 0.0)
+            kept.append(max(at - below, min(at + above, q)))
+        return kept
 
     def _safe(self, motions: list[Motion]) -> bool:
         """Whether the arm is in the workspace after this tick, and stays there if it then brakes at once.
