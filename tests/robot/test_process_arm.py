@@ -186,10 +186,10 @@ def test_without_real_time_an_arm_is_not_moved_unless_somebody_says_so(monkeypat
     refused = realtime.Granted(False, True, ("no real-time priority (Operation not permitted): ticks come late",))
     monkeypatch.setattr(realtime, "ask", lambda **_: refused)
     with pytest.raises(UserError, match="an arm is not moved without it unless you say so") as caught:
-        serve.serve(Service(channel="w4rl-none", setup=SETUP))
+        serve.serve(Service(channel="w4rl-none", parent=1, setup=SETUP))
     assert "--allow-non-realtime" in str(caught.value)
     with pytest.raises(UserError, match="there is none of that name"):
-        serve.serve(Service(channel="w4rl-none", setup=SETUP, allow_non_realtime=True))
+        serve.serve(Service(channel="w4rl-none", parent=1, setup=SETUP, allow_non_realtime=True))
 
 
 NOBODY = """

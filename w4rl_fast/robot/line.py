@@ -12,13 +12,14 @@ from w4rl_fast.robot.setup import Setup
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
-    """What a servo's process is started with: memory by name, the setup, and the arm: a host, or a scene in a file.
+    """What a servo's process is started with: memory by name, who started it, the setup, and a host or a scene's file.
 
     start: the state of the scene as a list; share: the name under which the scene is shown; dry: nothing moves;
     recover: an arm that stopped itself earlier is made ready again.
     """
 
     channel: str
+    parent: int
     setup: Setup
     host: str | None = None
     scene: str | None = None

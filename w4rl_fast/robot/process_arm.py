@@ -53,7 +53,7 @@ class ProcessArm:
         self._name = f"w4rl-{os.getpid()}-{secrets.token_hex(4)}"
         self._scene = scene
         self._service = Service(
-            channel=self._name, setup=setup, host=host, start=start, share=share, core=core,
+            channel=self._name, parent=os.getpid(), setup=setup, host=host, start=start, share=share, core=core,
             allow_non_realtime=allow_non_realtime, dry=dry, recover=recover,
         )  # fmt: skip
         self._row = np.zeros(1, dtype=REPORT)

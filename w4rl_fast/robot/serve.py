@@ -58,7 +58,7 @@ def serve(service: Service) -> None:
         )
     memory = shared.attach(service.channel)
     driver = native.Driver(native_settings(settings_of(service.setup)), memory)
-    parent = os.getppid()
+    parent = service.parent
     facts = {"fifo": granted.fifo, "locked": granted.locked, "lost": granted.lost}
     if service.host is not None and not service.dry and hasattr(native, "serve_franka"):
         serve_by_callback(native, driver, service, parent, facts)
@@ -149,7 +149,7 @@ def wished_for_recovery(driver: Any, parent: int) -> bool:
 
 
 def main() -> int:
-    service, parent = from_json_dict(Service, json.loads(sys.stdin.readline())), os.getppid()
+    service = from_json_dict(Service, json.loads(sys.stdin.readline()))
     try:
         serve(service)
     except UserError as error:
@@ -159,7 +159,7 @@ def main() -> int:
         say("error", value="the servo's process", rule=f"it failed: {error!r}", remedy="This is a defect: report it")
         raise
     finally:
-        if os.getppid() != parent:  # who made these is not there to remove them
+        if os.getppid() != service.parent:  # who made these is not there to remove them
             shared.remove(service.channel)
             if service.scene is not None:
                 Path(service.scene).unlink(missing_ok=True)

@@ -205,6 +205,7 @@ class ReferenceServo:
         return self._servo.joined
 
     def start(self, joints: Numbers) -> bool:
+        self._servo.number = self._message.number if self._message else 0
         return self._servo.start([float(q) for q in joints])
 
     def post(self, kind: Kind, times: Numbers, values: Numbers, width: float = -1.0) -> int:

@@ -15,7 +15,9 @@ class Driver {
 public:
     Driver(const Settings& settings, Channel& channel) noexcept : servo_(settings), channel_(channel) {}
 
+    // Begin at rest; what was posted before is of another motion.
     bool start(const Joints& angles) noexcept {
+        servo_.number = channel_.targets.newest().number;
         const bool begun = servo_.start(angles);
         tell(nullptr, nullptr, 0.0, 0);
         return begun;
