@@ -184,8 +184,12 @@ class ProcessArm:
             if event["event"] == "error":
                 raise ArmLost(event["value"], rule=event["rule"], remedy=event["remedy"])
         code = self._child.code
-        last = next((event for event in reversed(self.events) if event["event"] in ("reflex", "recovered")), None)
-        if last is not None and last["event"] == "reflex" and code is None:
+        last = self._last_reflex()
+        end = time.monotonic() + SILENT
+        while self._row["state"][0] == Link.REFLEX and last is None and time.monotonic() < end:
+            time.sleep(TICK)  # what the memory says is there before the line that says why
+            last = self._last_reflex()
+        if last is not None and code is None:
             remedy = "Look at the arm, then start again with --recover"
             raise ArmLost("the robot", rule=f"it stopped itself: {last['why']}", remedy=remedy)
         raise ArmLost(
@@ -193,6 +197,11 @@ class ProcessArm:
             rule=f"it ended (exit code {code})" if code is not None else f"no word for more than {SILENT:g} s",
             remedy="The robot has stopped by itself: look at it, then start again",
         )
+
+    def _last_reflex(self) -> dict[str, Any] | None:
+        """The reflex that the robot has not been recovered from, if it was told."""
+        last = next((event for event in reversed(self.events) if event["event"] in ("reflex", "recovered")), None)
+        return last if last is not None and last["event"] == "reflex" else None
 
     def _end(self) -> None:
         self._child.kill()

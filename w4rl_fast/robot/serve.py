@@ -84,8 +84,8 @@ def serve_by_callback(native: Any, driver: Any, service: Service, parent: int, f
             if wish != Wish.RECOVER:
                 break
         except RuntimeError as error:
-            driver.tell_state(int(Link.REFLEX))
             say("reflex", why=str(error).strip(), tick=driver.tick)
+            driver.tell_state(int(Link.REFLEX))
             if not wished_for_recovery(driver, parent):
                 break
         recover = True
@@ -121,8 +121,8 @@ def stay(line: Line, driver: Any, parent: int) -> bool:
         return True
     except Reflex as reflex:
         why = str(reflex)
-    driver.tell_state(int(Link.REFLEX))
     say("reflex", why=why, tick=driver.tick)
+    driver.tell_state(int(Link.REFLEX))
     return wait_for_recovery(line, driver, parent)
 
 
