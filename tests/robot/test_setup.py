@@ -59,7 +59,8 @@ def test_a_whole_file_is_read(file) -> None:
     setup, maker = make_setup("fr3", file(WHOLE)), limits_of("fr3")
     assert setup.arm == "fr3"
     assert setup.opening == 0.05
-    assert setup.limits == replace(maker, speed=(1.0,) * 7, jerk=tuple(0.5 * x for x in maker.jerk))
+    calm = tuple(0.8 * x for x in maker.acceleration)  # nothing is said of it, so it is as without a file
+    assert setup.limits == replace(maker, speed=(1.0,) * 7, acceleration=calm, jerk=tuple(0.5 * x for x in maker.jerk))
     assert setup.workspace.low == (0.1, -0.4, 0.05)
     assert setup.workspace.high == (0.8, 0.4, 0.9)
     assert setup.workspace.keep_out == (

@@ -114,7 +114,7 @@ def make_setup(arm: str, file: Path | None = None) -> Setup:
             f"{file} is for a {data['arm']}", rule=f"the arm is a {arm}", remedy="Choose another file or arm"
         )
     parts = {
-        "limits": table.tightened(maker, _table(data, "limits", file) if "limits" in data else CALM, str(file)),
+        "limits": table.tightened(maker, _calm(_table(data, "limits", file)), str(file)),
         "workspace": _part(Workspace, _table(data, "workspace", file), f"{file}: workspace"),
         "watch": _part(Watch, _table(data, "watch", file), f"{file}: watch"),
     }
@@ -146,6 +146,15 @@ def settings_of(setup: Setup) -> Settings:
         astray=watch.astray,
         opening=setup.opening,
     )
+
+
+def _calm(changes: dict[str, Any]) -> dict[str, Any]:
+    """What a file says of limits, over those of no file: to tighten one of them never loosens another."""
+    scale = changes.get("scale", {})
+    if not isinstance(scale, dict):
+        return changes
+    calm = {kind: share for kind, share in CALM["scale"].items() if kind not in changes}
+    return {**changes, "scale": {**calm, **scale}}
 
 
 def _table(data: dict[str, Any], key: str, file: Path) -> dict[str, Any]:
