@@ -71,9 +71,7 @@ class ControlConfig:
     core: int | None = None
 
     def __post_init__(self) -> None:
-        if self.arm not in (SIM, VIRTUAL) and not self.arm.removeprefix(FCI):
-            raise ValueError(f"arm={self.arm!r}: it is sim, virtual or fci://HOST")
-        if self.arm not in (SIM, VIRTUAL) and not self.arm.startswith(FCI):
+        if self.arm not in (SIM, VIRTUAL) and not (self.arm.startswith(FCI) and self.arm.removeprefix(FCI)):
             raise ValueError(f"arm={self.arm!r}: it is sim, virtual or fci://HOST")
         if self.episodes < 1:
             raise ValueError(f"episodes={self.episodes}: at least 1")
@@ -128,7 +126,7 @@ def control(run: Path, config: ControlConfig, *, quiet: bool = False) -> Iterato
                 if isinstance(place.arm, ProcessArm):
                     keep_times(told, place.arm)
             yield told
-            if told.drive.ended in ("interrupted", "lost", "error"):
+            if told.drive.ended not in ("horizon", "done"):
                 return
 
 
@@ -237,7 +235,7 @@ def _scene_stage(
 
     xml, start = begin_of(task, seed)
     if config.arm == VIRTUAL:
-        scene = Scene(xml, np.array(start))
+        scene = Scene(xml, np.array(start), setup.stiffness)
         looks = Looks(task, None, scene.model, scene.data)
         arm = SimArm(scene, setup, dry=config.dry_run)
         with arm:

@@ -357,3 +357,20 @@ def test_what_is_too_slow_or_there_already_is_refused_before_a_robot_moves(
     with robot() as (server, where):
         refusal("control", run, *where)
         assert server.stop()["velocity"] == 0
+
+
+def test_an_episode_that_a_fault_ended_is_a_failure_that_says_what_was_refused(cli, run, tmp_path) -> None:
+    strict = tmp_path / "strict.toml"
+    strict.write_text("[watch]\nhold = 0.02\nstop = 0.03\nfault = 0.05\n")  # a turn takes a tenth of a second
+    result = cli("control", run, "--arm", "virtual", "--limits", strict, "--episodes", 3)
+    assert result.exit_code == 2
+    assert "ended by fault: stale" in result.output
+    assert "then start again" in result.output
+    assert len(Store(run / "robot")) == 1
+
+
+def test_what_the_servo_alone_refuses_is_counted(cli, run, tmp_path) -> None:
+    strict = tmp_path / "strict.toml"
+    strict.write_text("[watch]\nleap = 0.0001\nhold = 2.0\nstop = 2.0\nfault = 2.0\n")
+    (episode,) = told(cli("control", run, *VIRTUAL, "--limits", strict))["episodes"]
+    assert episode["refused"] == episode["turns"] == TASK.horizon

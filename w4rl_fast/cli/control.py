@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from w4rl_fast.errors import UserError
+
 if TYPE_CHECKING:
     from w4rl_fast.control import Told
 
@@ -64,6 +66,12 @@ def control(
         raise last.error
     if last.ended == "interrupted":
         click.get_current_context().exit(130)
+    if last.ended.startswith("fault"):
+        raise UserError(
+            f"the last episode ended by a {last.ended}",
+            rule="the servo stopped the arm and latched it",
+            remedy="Look at the arm and at what the servo refused (above), then start again",
+        )
 
 
 def facts(told: "Told") -> dict[str, Any]:
@@ -99,6 +107,8 @@ def in_words(told: "Told", *, dry: bool) -> str:
     if said["delay_ms"]:
         delay = said["delay_ms"]
         lines.append(f"  from seeing to moving {delay['p50']:.0f} ms (p50), {delay['p99']:.0f} ms (p99)")
+    if drive.refused:
+        lines.append(f"  {drive.refused} messages refused ({drive.flags.name or drive.flags})")
     lines.append(f"  tracking error at most {said['tracking_error_mrad']:.1f} mrad; {drive.overruns} late turns")
     if told.ticks:
         ticks, steps = told.ticks, told.steps
@@ -107,5 +117,6 @@ def in_words(told: "Told", *, dry: bool) -> str:
         )
         lines.append("  time between ticks: " + ", ".join(f"{name} {value:,.0f} us" for name, value in ticks.items()))
         lines += [f"  {line}" for line in told.picture]
+    lines += [f"  {lost}" for event in told.events for lost in event.get("lost", ())]
     lines += [f"  {event['event']}: {event.get('why', '')}" for event in told.events if event["event"] == "reflex"]
     return "\n".join(lines)

@@ -41,7 +41,7 @@ class Decider:
         felt = torch.from_numpy(np.stack([each for _, each in self._seen]))[None]
         out = self._mean(frames, felt)
         mean = out[0] if isinstance(out, tuple) else out
-        return np.array(mean.detach().clamp(-1.0, 1.0).reshape(-1, mean.shape[-1]), dtype=np.float32)
+        return np.asarray(mean.detach().float().clamp(-1.0, 1.0).reshape(-1, mean.shape[-1]).numpy().copy())
 
     def latency(self, frame: Frame, proprio: NDArray[np.float32], calls: int = 20) -> float:
         """Seconds of a call, the median of some."""

@@ -66,8 +66,7 @@ def drive(
     done: Callable[[], bool] = lambda: False,
     compensate: bool = True,
 ) -> Drive:
-    """Let a policy drive for some turns, or until it is done, the arm stops, or something fails: then the arm is
-    stopped.
+    """Let a policy drive for some turns, or until it is done, the arm stops or something fails; then it is stopped.
 
     With `compensate` a message carries the time of the observation it was decided on, so that the arm does what was
     meant for this moment, and goes on for as long as the next message was late last time; without, it does what was
@@ -98,7 +97,7 @@ def _turns(
     state = arm.read()
     hand, begin, period = Hand(handling, state), state.tick + 1, handling.period
     observed: dict[int, int] = {}
-    late = 0
+    late, unsent, refused = 0, 0, state.refused
     for number in range(turns + 1):
         due = begin + number * period
         state = arm.wait(due)
@@ -106,6 +105,7 @@ def _turns(
         tick = _tick_of(shot, state)
         proprio = hand.proprio(state)
         watch.seen = state, shot, proprio
+        outcome.refused = unsent + state.refused - refused  # here, and by the servo
         if state.mode == Mode.FAULT:
             outcome.ended = f"fault: {state.fault.name.lower()}"
         elif done():
@@ -121,7 +121,7 @@ def _turns(
             route = hand.route(actions, float(arm.read().tick))
         sent = arm.send(route)
         if sent.refused & REFUSED:
-            outcome.refused += 1
+            unsent += 1
         else:
             hand.reached(sent)
             if sent.number:  # none was sent on a dry run

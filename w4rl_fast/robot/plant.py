@@ -28,16 +28,20 @@ class Scene:
     """A scene by its MJCF, with the joints `joint1` to `joint7`, two fingers, and the servos of a Panda before all
     else.
 
+    `stiffness` (Nm/rad) is what its joints are held with, the model's own if None, as a Franka is told its own.
     `start` is the whole state of the scene as MuJoCo keeps it (mjSTATE_INTEGRATION); None: the arm in its READY
     posture.
     """
 
-    def __init__(self, xml: str, start: Numbers | None = None) -> None:
+    def __init__(self, xml: str, start: Numbers | None = None, stiffness: tuple[float, ...] | None = None) -> None:
         self.mujoco = mujoco = require_mujoco()
         self.model = mujoco.MjModel.from_xml_string(xml)
         self.model.opt.timestep = TICK
         self.data = mujoco.MjData(self.model)
         self._check()
+        if stiffness is not None:
+            self.model.actuator_gainprm[:JOINTS, 0] = stiffness
+            self.model.actuator_biasprm[:JOINTS, 1] = -np.array(stiffness)
         if start is None:
             self.data.qpos[:JOINTS] = self.data.ctrl[:JOINTS] = READY
         else:

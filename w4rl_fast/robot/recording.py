@@ -1,4 +1,5 @@
-"""What a robot did, as an episode of a store: every turn is on the disk before the next one, whatever ends it."""
+"""What a robot did, as an episode of a store: every turn is handed to the system before the next one, so that no crash
+of a process loses it (a power cut may)."""
 
 import json
 import struct

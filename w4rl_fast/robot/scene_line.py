@@ -20,7 +20,7 @@ class SceneLine:
     def __init__(self, service: Service) -> None:
         assert service.scene is not None
         start = None if service.start is None else np.array(service.start)
-        self.scene = Scene(Path(service.scene).read_text(), start)
+        self.scene = Scene(Path(service.scene).read_text(), start, service.setup.stiffness)
         self._plant = self.scene.native()
         self._show = shared.SceneWriter(service.share, len(shared.vector(self.scene.data))) if service.share else None
 
