@@ -14,10 +14,10 @@ import torch
 
 pytest.importorskip("mujoco")
 
+from tests.native import needs_native
 from tests.weights import awake
 from w4rl_fast.data.store import Store
 from w4rl_fast.policy import GaussianPolicy, PolicyConfig, policy_digest, save_policy
-from w4rl_fast.robot.servo import native
 from w4rl_fast.run import keep_task
 from w4rl_fast.tasks import default_config
 
@@ -25,7 +25,6 @@ NAME = "franka/push-button"
 TASK = replace(default_config(NAME, image_size=16), horizon=6)
 VIRTUAL = ("--arm", "virtual", "--json")
 LOOSE = "[limits]\nspeed = [2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 99.0]\n"
-needs_native = pytest.mark.skipif(native() is None, reason="the native servo was not built")
 
 
 def write_run(folder, task=TASK):

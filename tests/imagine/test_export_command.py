@@ -2,12 +2,18 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 
 from w4rl_engines.errors import EngineError
 from w4rl_engines.load import load
 from w4rl_engines.registry import cannot_build, unavailable
+from w4rl_fast.control.policy import decider_of
 from w4rl_fast.imagine.artifacts import artifacts, rebuild_of
+from w4rl_fast.imagine.export import Mean
+from w4rl_fast.policy import load_policy, save_policy
+from w4rl_fast.robot.decider import Decider
 from w4rl_fast.run import keep_store
 
 SMALL = ("--part", "policy", "--threads", 1, "--precision", "fp32")
@@ -80,6 +86,28 @@ def test_the_command_that_builds_again_names_the_targets(kept, monkeypatch) -> N
     there = SimpleNamespace(identity=SimpleNamespace(targets=("sm89", "sm120")))
     monkeypatch.setattr("w4rl_fast.imagine.artifacts.read", lambda _: there)
     assert rebuild_of(folder).endswith("--precision fp32 --target sm89,sm120 --batch {batches}")
+
+
+def test_a_refined_policy_is_driven_by_an_engine_of_its_own(kept, refused, cli) -> None:
+    other = load_policy(kept)
+    with torch.no_grad():
+        for weights in other.parameters():
+            weights.mul_(1.1)
+    save_policy(kept / "refined" / "best", other)
+    one = ("--batch", 1, *SMALL, "--engine", "eager")
+    assert "of this part a run has one" in refused("export", kept, *one, "--part", "world", "--policy", "refined")
+    assert "There are: cloned, refined" in refused("export", kept, *one, "--policy", "repair-1")
+    assert cli("export", kept, *one, "--policy", "refined").exit_code == 0
+    assert not artifacts(kept), "the cloned policy has none"
+    folder, decider = decider_of(kept, "last")
+    (artifact,) = artifacts(folder)
+    assert (folder, decider.name) == (kept / "refined" / "best", artifact.name)
+    frame, proprio = np.full((16, 16, 3), 90, np.uint8), np.ones(2, np.float32)
+    decided = decider.decide(frame, proprio)
+    torch.testing.assert_close(decided, Decider(Mean(other.eval()), other.config.history).decide(frame, proprio))
+    assert decider_of(kept, "cloned")[1].name == Decider(Mean(other), 1).name, "its engine is of other weights"
+    command = rebuild_of(artifact, kept, "refined")
+    assert command.startswith(f"w4rl export {kept} --part policy --policy refined --engine eager")
 
 
 def test_it_is_an_error_where_nothing_could_be_built(kept, refused, monkeypatch) -> None:

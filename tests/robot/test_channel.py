@@ -11,12 +11,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.native import needs_native
 from w4rl_fast.robot.protocol import JOINTS, POINTS, REPORT, SAMPLE, Flag, Kind, Mode, Wish
 from w4rl_fast.robot.servo import NativeServo, native, native_settings
 from w4rl_fast.robot.setup import READY, Watch, make_setup, settings_of
 
 _servo = native()
-pytestmark = pytest.mark.skipif(_servo is None, reason="the native servo was not built")
+pytestmark = needs_native
 HOME = np.array(READY)
 LATE = np.arange(-POINTS, 0.0)
 TICKS = 9_000

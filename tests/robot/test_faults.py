@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("mujoco")
 
+from tests.native import needs_native
 from tests.robot.fci.checker import Checker
 from tests.robot.fci.checker import Limits as Allowed
 from tests.robot.test_loop import HANDLING, SETUP, Notes, Scripted, camera_of, simulated
@@ -17,9 +18,7 @@ from tests.robot.test_process_arm import checking_server, ended, franka, lost, m
 from w4rl_fast.robot.arm import ArmLost
 from w4rl_fast.robot.loop import drive
 from w4rl_fast.robot.protocol import Mode
-from w4rl_fast.robot.servo import native
 
-needs_native = pytest.mark.skipif(native() is None, reason="the native servo was not built")
 FAULT = round(1000 * SETUP.watch.fault)
 
 

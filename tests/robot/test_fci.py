@@ -1,6 +1,7 @@
 """The checking server against the real libfranka."""
 
 import json
+import os
 import re
 import time
 
@@ -38,6 +39,13 @@ def refused(robot, path, at=None, fault=lambda: None):
                 fault()
                 at = None
     return set(re.findall(r'"(\w+)"', str(caught.value).lower()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ordinary_again():
+    """libfranka gives the thread that starts a motion the highest priority; the tests that follow shall not have it."""
+    yield
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @pytest.fixture(scope="module")

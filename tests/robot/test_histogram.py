@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.native import needs_native
 from w4rl_fast.robot.histogram import PARTS, QUANTILES, Histogram
 from w4rl_fast.robot.servo import native, native_settings
 from w4rl_fast.robot.setup import READY, make_setup, settings_of
@@ -62,7 +63,7 @@ def test_a_picture_has_a_line_for_every_power_of_two_between_the_shortest_and_th
     assert [line.split()[-1] for line in lines] == ["900", *["0"] * (len(lines) - 2), "3"]
 
 
-@pytest.mark.skipif(native() is None, reason="the native servo was not built")
+@needs_native
 def test_the_native_servo_counts_every_step_in_a_place_of_the_same_edges() -> None:
     module = native()
     memory = np.zeros(module.CHANNEL_BYTES, np.uint8)

@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("mujoco")
 
+from tests.native import needs_native
 from w4rl_fast.control import begin_of
 from w4rl_fast.errors import UserError
 from w4rl_fast.robot import realtime, serve, shared
@@ -25,7 +26,7 @@ from w4rl_fast.robot.servo import native
 from w4rl_fast.robot.setup import Watch, make_setup
 from w4rl_fast.tasks import default_config
 
-pytestmark = pytest.mark.skipif(native() is None, reason="the native servo was not built")
+pytestmark = needs_native
 TASK = default_config("franka/push-button", image_size=16)
 SETUP = make_setup("panda")
 PATIENT = ("--wait-ms", 100)  # the machine's stalls are not what is tested

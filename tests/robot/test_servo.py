@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from bench.storm import gust, inspect, storm, tool_of
+from tests.native import needs_native
 from w4rl_fast.errors import UserError
 from w4rl_fast.robot import servo as room
 from w4rl_fast.robot.protocol import JOINTS, POINTS, REFUSED, TICK, Fault, Flag, Kind, Mode
 from w4rl_fast.robot.reference import kinematics, route
-from w4rl_fast.robot.servo import NativeServo, ReferenceServo, make_servo, native
+from w4rl_fast.robot.servo import NativeServo, ReferenceServo, make_servo
 from w4rl_fast.robot.setup import RADII, READY, Watch, Workspace, make_setup, settings_of
 
-needs_native = pytest.mark.skipif(native() is None, reason="the native servo was not built")
 BOTH = [pytest.param(NativeServo, marks=needs_native, id="native"), pytest.param(ReferenceServo, id="reference")]
 HOME = np.array(READY)
 HOME_TOOL = tool_of(HOME[None])[0]

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from bench.storm import inspect, storm
+from tests.native import needs_native
 from w4rl_fast.robot.protocol import REFUSED, Flag, Mode
-from w4rl_fast.robot.servo import NativeServo, native
+from w4rl_fast.robot.servo import NativeServo
 from w4rl_fast.robot.setup import READY, Workspace, make_setup, settings_of
 
-pytestmark = pytest.mark.skipif(native() is None, reason="the native servo was not built")
+pytestmark = needs_native
 TIGHT = Workspace(low=(0.2, -0.25, 0.3), high=(0.55, 0.25, 0.7), keep_out=(((0.4, -0.1, 0.2), (0.6, 0.1, 0.4)),))
 WEATHER = {"panda": ("panda", Workspace()), "fr3": ("fr3", Workspace()), "walls": ("panda", TIGHT)}
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from w4rl_fast.errors import UserError
+
 if TYPE_CHECKING:
     from w4rl_fast.imagine.export import Part
 
@@ -20,14 +22,15 @@ CHOICES = ("fp32", "bf16", "bf16-fast", "int8", "all")
 @click.option("--batch", default="32", show_default=True, help="Sizes, such as 1,64,256: each is built on its own.")
 @click.option("--precision", type=click.Choice(CHOICES), default="all", show_default=True)
 @click.option("--part", type=click.Choice(["world", "policy", "reward", "acting"]), default="world", show_default=True)
+@click.option("--policy", help="Of --part policy: cloned, refined, repair-1, ...  [default: cloned]")
 @click.option("--steps", type=click.IntRange(1), help="Denoising steps of the world.  [default: its own]")
 @click.option("--target", help="GPUs that need not be here, such as sm89,sm120 (tensorrt-rtx).")
 @click.option("--accept", is_flag=True, help="Keep an engine that is out of tolerance; the artifact says so.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of the engine.  [default: physical cores]")
 @click.option("--json", "as_json", is_flag=True)
 def export(
-    run: Path, engine: str, batch: str, precision: str, part: "Part", steps: int | None, target: str | None,
-    accept: bool, threads: int | None, as_json: bool,
+    run: Path, engine: str, batch: str, precision: str, part: "Part", policy: str | None, steps: int | None,
+    target: str | None, accept: bool, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Build engines of a part of RUN, each proven against eager float32 on held-out moments, in RUN/engines.
 
@@ -46,6 +49,7 @@ def export(
 
     threads = threads or physical_cores()
     torch.set_num_threads(threads)
+    folder = None if policy in (None, "cloned") else policy_folder(run, part, policy)
     loaded, batches = w4rl_fast.load(run), sizes(batch)
     configs = [
         BuildConfig(
@@ -59,7 +63,7 @@ def export(
         for config in configs:
             name = f"{config.backend} {config.precision}"
             try:
-                built.append(export_one(loaded, part, config, sampling_steps=steps))
+                built.append(export_one(loaded, part, config, sampling_steps=steps, policy=folder))
             except EngineError as error:
                 if engine != "all":
                     raise
@@ -108,3 +112,14 @@ def chosen(engine: str, precision: str) -> list[tuple[str, str]]:
             continue
         pairs += [(name, one) for one in each.precisions if precision == "all" or one == PRECISIONS[precision]]
     return pairs
+
+
+def policy_folder(run: Path, part: str, name: str) -> Path:
+    """Where another policy of a run lies."""
+    from w4rl_fast.refine.proof import contender
+
+    if part != "policy":
+        raise UserError(
+            f"--policy {name} of --part {part}", rule="of this part a run has one", remedy="Leave --policy away"
+        )
+    return contender(run, name)[1].policy

@@ -67,17 +67,21 @@ class Name(NamedTuple):
         return cls(part, drawn, backend, rest.removeprefix(f"{backend}-"))
 
 
-def rebuild_of(folder: Path) -> str:
-    """The command that builds an artifact again, with {batches} in place of its batch sizes."""
+def rebuild_of(folder: Path, run: Path | None = None, policy: str | None = None) -> str:
+    """The command that builds an artifact again, with {batches} in place of its batch sizes.
+
+    `run` and `policy` say whose it is where it lies with a policy, and not with its run.
+    """
     name = Name.of(folder)
     targets: tuple[str, ...] = ()
     with contextlib.suppress(EngineError):
         targets = read(folder).identity.targets
     short = next((short for short, long in PRECISIONS.items() if long == name.precision), name.precision)
     steps = "" if name.steps is None else f" --steps {name.steps}"
-    what = f"--part {name.part}{steps} --engine {name.backend} --precision {short}"
+    whose = f" --policy {policy}" if policy else ""
+    what = f"--part {name.part}{whose}{steps} --engine {name.backend} --precision {short}"
     there = f" --target {','.join(targets)}" if targets else ""
-    return f"w4rl export {shlex.quote(str(folder.parent.parent))} {what}{there} --batch {{batches}}"
+    return f"w4rl export {shlex.quote(str(run or folder.parent.parent))} {what}{there} --batch {{batches}}"
 
 
 def artifacts(run: Path, part: str | None = None) -> list[Path]:

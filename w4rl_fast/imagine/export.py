@@ -6,6 +6,7 @@ Shapes: N rows, B worlds, T frames of history, A action and P proprioception dim
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -26,6 +27,7 @@ from w4rl_fast.imagine.engine import Imagination, dtype_of
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.imagine.step import WorldStep
 from w4rl_fast.imagine.worlds import ImaginationConfig
+from w4rl_fast.policy.checkpoint import load_policy
 from w4rl_fast.world.losses import context_of
 
 Part = Literal["world", "policy", "reward", "acting"]
@@ -71,15 +73,20 @@ class Exportable:
         return {port.name: TOLERANCES[port.name] for port in self.spec.outputs}
 
 
-def export_one(run: LoadedRun, part: Part, config: BuildConfig, *, sampling_steps: int | None = None) -> Artifact:
-    """Build the engines of one backend and precision, proven on held-out moments of the run."""
-    what = exportable(run, part, sampling_steps=sampling_steps)
+def export_one(
+    run: LoadedRun, part: Part, config: BuildConfig, *, sampling_steps: int | None = None, policy: Path | None = None
+) -> Artifact:
+    """Build the engines of one backend and precision, proven on held-out moments of the run.
+
+    With `policy`, the folder of another policy than the run's cloned one, the engines of that lie with it.
+    """
+    what = exportable(run, part, sampling_steps=sampling_steps, policy=policy)
     is_drawn = part in ("world", "acting")
     steps = (sampling_steps or run.world.config.sampling.steps) if is_drawn else None
     return build(
         what.module,
         what.spec,
-        folder_of(run.path, part, config.backend, config.precision, steps),
+        folder_of(policy or run.path, part, config.backend, config.precision, steps),
         what.rows,
         dataclasses.replace(config, tolerances=what.tolerances),
         examine=over_horizon(run, what, sampling_steps=sampling_steps) if part == "world" else None,
@@ -107,7 +114,9 @@ def export_fastest(run: LoadedRun) -> str:
 
 
 @torch.no_grad()
-def exportable(run: LoadedRun, part: Part, *, sampling_steps: int | None = None) -> Exportable:
+def exportable(
+    run: LoadedRun, part: Part, *, sampling_steps: int | None = None, policy: Path | None = None
+) -> Exportable:
     """A part of a run; the world is drawn in its own number of steps unless another is asked for."""
     rows = moments(run)
     reward, _ = run.judge
@@ -116,9 +125,9 @@ def exportable(run: LoadedRun, part: Part, *, sampling_steps: int | None = None)
         inputs = {"frames": rows["frames"][:, -seen:].contiguous(), "anchor": rows["anchor"]}
         return with_spec(reward, inputs, "logit")
     if part == "policy":
-        seen = run.policy.config.history
-        inputs = {name: rows[name][:, -seen:].contiguous() for name in ("frames", "proprio")}
-        return with_spec(Mean(run.policy), inputs, "mean")
+        one = run.policy if policy is None else load_policy(policy)
+        inputs = {name: rows[name][:, -one.config.history :].contiguous() for name in ("frames", "proprio")}
+        return with_spec(Mean(one), inputs, "mean")
     step = WorldStep(run.world, reward, sampling_steps=sampling_steps)
     if part == "world":
         return with_spec(step, rows, GREY, PLACE, "logit")

@@ -66,6 +66,16 @@ def contenders(run: Path) -> dict[str, Contender]:
     return there
 
 
+def contender(run: Path, name: str) -> tuple[str, Contender]:
+    """A policy of a run by its name; `last` is the newest, which is told by its own."""
+    there = contenders(run)
+    if name == "last":
+        return list(there.items())[-1]
+    if name not in there:
+        raise UserError(f"policy {name!r} of {run}", rule="there is none", remedy=f"There are: {', '.join(there)}")
+    return name, there[name]
+
+
 def chosen(run: Path, *, before: bool, after: bool, controls: bool) -> dict[str, Contender]:
     """Those that were asked for; controls are trained first where they are missing."""
     there = contenders(run)
