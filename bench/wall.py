@@ -74,6 +74,41 @@ def burner() -> Iterator[None]:
         process.wait()
 
 
+WATCH = """
+import json, os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(99))
+gaps, last = [], time.perf_counter()
+while os.getppid() != 1:
+    time.sleep(.001)
+    now = time.perf_counter()
+    if now - last > .002:
+        gaps.append(1e3 * (now - last) - 1)
+        print(json.dumps([len(gaps), max(gaps)]), flush=True)
+    last = now
+"""
+
+
+@contextlib.contextmanager
+def watchers() -> Iterator[list[dict[str, float]]]:
+    """On each core a process that goes before all others and does nothing but wake up: what the machine itself takes.
+
+    Told afterwards: how often nothing of this machine ran for more than a tick, and for how long at most (ms).
+    """
+    told: list[dict[str, float]] = []
+    cores = sorted(os.sched_getaffinity(0))
+    command = [sys.executable, "-c", WATCH]
+    there = [subprocess.Popen([*command, str(core)], stdout=subprocess.PIPE, text=True) for core in cores]
+    try:
+        yield told
+    finally:
+        for process in there:
+            process.kill()
+            said = process.communicate()[0].splitlines()
+            count, longest = json.loads(said[-1]) if said else (0, 0.0)
+            told.append({"gaps": count, "longest_ms": round(longest, 2)})
+
+
 class Policy:
     """A network of a policy's size that looks at the drawn scene."""
 
@@ -93,7 +128,7 @@ def by_process(seconds: float, loss: float) -> dict[str, Any]:
     """Our servo in its own process; the arm goes along a circle, compensated."""
     with robot("w4rl-wall", loss) as (host, stop), burner():
         policy = Policy("w4rl-wall")
-        with ProcessArm(SETUP, host=host, allow_non_realtime=True) as arm:
+        with watchers() as gaps, ProcessArm(SETUP, host=host, allow_non_realtime=True) as arm:
             state = arm.read()
             home, turn, begin = state.pose[:3], state.pose[3:], state.tick
             times, values = AHEAD // 4 * np.arange(5.0), np.empty((5, 7))
@@ -123,6 +158,7 @@ def by_process(seconds: float, loss: float) -> dict[str, Any]:
             "refused": refused,
             "counted_by_servo": last.missed,
             "reflexes_told": len(events),
+            "machine": gaps,
         }
 
 
@@ -250,6 +286,8 @@ def main() -> None:
             f"{row['longest']} in a row, {row['reflexes']} reflexes; the robot's own late ticks {row['robot_late']}",
             flush=True,
         )
+        if "machine" in row:
+            print(f"  nothing ran on a core for more than a tick: {row['machine']}", flush=True)
     ratio = rows["servo's process"]["share"] / max(rows["thread of the policy"]["share"], 1e-9)
     summary = {"loops": rows, "fifo": realtime_granted(), "ratio_to_thread": ratio}
     if given.save:

@@ -32,7 +32,7 @@ PATIENT = ("--wait-ms", 100)  # the machine's stalls are not what is tested
 SERVERS = {"franka": PATIENT, "franka-scene": (*PATIENT, "--plant", "scene", "--scene", NAME)}
 MORE = [pytest.param(name, marks=pytest.mark.slow) for name in ("scene", "franka")]
 ARMS = ("simulated", "reference", *MORE, "franka-scene")
-TOUCHING = ("simulated", "reference", MORE[0])
+TOUCHING = ("simulated", "reference", MORE[0], "franka-scene")
 SATURATED = 50
 """Ticks of full torque in a row that a robot takes for a reflex."""
 

@@ -40,6 +40,9 @@ class Plant:
         """Track a point of a path: rad, rad/s and rad/s2, each (7,)."""
         self.q_d, self.dq_d, self.ddq_d = q, dq, ddq
 
+    def hold(self, stiffness: np.ndarray) -> None:
+        """Hold the joints with so much, (7,) Nm/rad; only a plant with torques can."""
+
     def step(self) -> None:
         """Go on by one ms."""
         self._ramp += max(-self._hand_step, min(self._hand_step, self._goal - self._ramp))
@@ -129,6 +132,10 @@ class ScenePlant(Plant):
         if self._gripper is not None:
             self._goal = self._ramp = self.hand_width
         self._measure()
+
+    def hold(self, stiffness: np.ndarray) -> None:
+        self._model.actuator_gainprm[self._position, 0] = stiffness
+        self._model.actuator_biasprm[self._position, 1] = -stiffness
 
     def step(self) -> None:
         super().step()

@@ -4,6 +4,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests.robot.fci.checker import TICK_S
+
 
 def load(source: str, seed: int) -> tuple[Any, Any]:
     """MuJoCo's model and data of `file.xml`, `franka/TASK` or `package.module:function`; the seed lays things out."""
@@ -13,6 +15,7 @@ def load(source: str, seed: int) -> tuple[Any, Any]:
         from w4rl_fast.tasks.franka.place import place, scene_xml
 
         model = mujoco.MjModel.from_xml_string(scene_xml(source))
+        model.opt.timestep = TICK_S  # a robot's own servos run at 1 kHz
         data = mujoco.MjData(model)
         place(source, model, data, seed)
         return model, data

@@ -36,6 +36,7 @@ from franky_sim.franka_robot_protocol import (
     MoveStatus,
     RobotCommand,
     RobotMode,
+    SetJointImpedanceCommand,
     StateControllerMode,
     StateMotionGeneratorMode,
     UDPCommand,
@@ -72,6 +73,14 @@ class Recovery(AutomaticErrorRecoveryCommand):
         super().handle(server)
 
 
+class Stiffness(SetJointImpedanceCommand):
+    """A request to hold the joints more or less stiffly."""
+
+    def handle(self, server: "CheckingServer") -> None:
+        server.robot.hold(np.array(self.K_theta))
+        super().handle(server)
+
+
 class CheckingServer(FrankaRobotServer):
     """Serves one plant on a loopback address; `process_commands`, the plant's step and `send_state` make one tick.
 
@@ -86,6 +95,7 @@ class CheckingServer(FrankaRobotServer):
         self.link, self.checker, self._tell = link, Checker(limits), tell
         self._torque = np.array(limits.torque)
         self.ticks = self.received = self.overtaken = self.missed = self.longest_missed = self.motions = 0
+        self.longest_saturated = 0
         self.correction = 0.0  # rad: the largest step from the arm's guess back to a command after a gap
         self.reflexes: list[dict] = []
         self._errors: tuple[str, ...] = ()
@@ -93,7 +103,11 @@ class CheckingServer(FrankaRobotServer):
         self._id = self._run = self._saturated = 0
         self._fresh = False
         self._FrankaServer__command_class_map.update(
-            {RobotCommand.kMove: Move, RobotCommand.kAutomaticErrorRecovery: Recovery}
+            {
+                RobotCommand.kMove: Move,
+                RobotCommand.kAutomaticErrorRecovery: Recovery,
+                RobotCommand.kSetJointImpedance: Stiffness,
+            }
         )
 
     @property
@@ -179,6 +193,7 @@ class CheckingServer(FrankaRobotServer):
         self.longest_missed = max(self.longest_missed, self._run)
         self.robot.success_rate += 0.01 * (self._fresh - self.robot.success_rate)
         self._saturated = self._saturated + 1 if (np.abs(self.robot.tau_J) >= self._torque).any() else 0
+        self.longest_saturated = max(self.longest_saturated, self._saturated)
         if self._run >= MISSED_MAX:
             self._reflex((COMMUNICATION,))
         elif self._saturated >= SATURATED_MAX:
