@@ -407,7 +407,7 @@ def test_overlapping_poses_blend_without_a_jump_of_the_goal(kind) -> None:
     goals = [HOME]
     for move, angle in (((0.05, 0.0, 0.02), 0.2), ((0.0, 0.06, -0.02), -0.3)):
         ask(servo, pose_of(HOME, move, about_z(angle)), kind=Kind.POSES)
-        for _ in range(500):
+        for _ in range(800):
             servo.step()
             goals.append(goal_of(servo))
         reached = pose_of(goals[-1])
@@ -415,6 +415,28 @@ def test_overlapping_poses_blend_without_a_jump_of_the_goal(kind) -> None:
         assert abs(reached[3:] @ pose_of(HOME, turn=about_z(angle))[3:]) > 1 - 1e-5
     tools = tool_of(np.array(goals))
     assert np.linalg.norm(np.diff(tools, axis=0), axis=1).max() < 2 * 1.5 * 0.09 / 50
+
+
+def test_what_stands_in_the_way_is_pushed_as_hard_as_allowed_and_in_the_direction_that_was_asked_for(kind) -> None:
+    """The arm does not move at all: its joints lead by one share of what was asked, the weakest by all it may."""
+    servo, asked = begun(kind), np.array([0.1, -0.05, 0.08, 0.1, -0.06, 0.16, 0.04])
+    give = np.array(settings().give)
+    ask(servo, HOME + asked)
+    for _ in range(600):
+        servo.step(HOME)
+    share = (give / abs(asked)).min()
+    assert share < 0.3
+    np.testing.assert_allclose(servo.command - HOME, share * asked, atol=1e-6)
+
+
+def test_a_joint_that_is_overpowered_lets_all_others_go(kind) -> None:
+    servo, give = begun(kind), np.array(settings().give)
+    ask(servo, HOME + np.full(7, 0.02))
+    pushed = HOME.copy()
+    for _ in range(900):
+        pushed[5] = max(pushed[5] - 1e-3, servo.command[5] - 2.5 * give[5])
+        servo.step(pushed)
+    np.testing.assert_allclose(servo.command[:5], HOME[:5], atol=2e-3)
 
 
 def test_a_pose_is_reached_and_the_elbow_goes_home(kind) -> None:

@@ -19,7 +19,7 @@ opening = 0.05
 speed = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
 
 [limits.scale]
-jerk = 0.5
+acceleration = 0.5
 
 [workspace]
 low = [0.1, -0.4, 0.05]
@@ -50,7 +50,7 @@ def test_without_a_file_an_arm_is_calmer_than_its_maker_allows() -> None:
     for arm in ("panda", "fr3"):
         setup, maker = make_setup(arm), limits_of(arm)
         assert setup.arm == arm
-        for kind, share in (("speed", 0.6), ("acceleration", 0.8), ("jerk", 0.1)):
+        for kind, share in (("speed", 0.4), ("acceleration", 1.0), ("jerk", 0.1)):
             assert getattr(setup.limits, kind) == tuple(share * x for x in getattr(maker, kind))
         assert (setup.limits.low, setup.limits.high) == (maker.low, maker.high)
 
@@ -59,8 +59,9 @@ def test_a_whole_file_is_read(file) -> None:
     setup, maker = make_setup("fr3", file(WHOLE)), limits_of("fr3")
     assert setup.arm == "fr3"
     assert setup.opening == 0.05
-    calm = tuple(0.8 * x for x in maker.acceleration)  # nothing is said of it, so it is as without a file
-    assert setup.limits == replace(maker, speed=(1.0,) * 7, acceleration=calm, jerk=tuple(0.5 * x for x in maker.jerk))
+    calm = tuple(0.1 * x for x in maker.jerk)  # nothing is said of it, so it is as without a file
+    half = tuple(0.5 * x for x in maker.acceleration)
+    assert setup.limits == replace(maker, speed=(1.0,) * 7, acceleration=half, jerk=calm)
     assert setup.workspace.low == (0.1, -0.4, 0.05)
     assert setup.workspace.high == (0.8, 0.4, 0.9)
     assert setup.workspace.keep_out == (

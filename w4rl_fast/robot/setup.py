@@ -95,8 +95,8 @@ class Setup:
             raise ValueError(f"lead={self.lead}: it lies between 0.005 and 0.2 m")
 
 
-CALM = {"scale": {"speed": 0.6, "acceleration": 0.8, "jerk": 0.1}}
-"""What a policy gets unless a user says otherwise: an arm that is watched closely by people."""
+CALM = {"scale": {"speed": 0.4, "acceleration": 1.0, "jerk": 0.1}}
+"""What a policy gets unless a user says otherwise: speeds from which an arm stops before it pushes with all it has."""
 
 
 def make_setup(arm: str, file: Path | None = None) -> Setup:

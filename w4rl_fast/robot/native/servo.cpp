@@ -280,18 +280,26 @@ void Servo::aim() noexcept {
         goal[k] = clamp(goal[k] + share * step[k], settings_.axes[k].low, settings_.axes[k].high);
 }
 
-// The goal, but no further beyond where each joint is measured than it may push, and what it needs to stop.
+// The goal, but no further beyond where each joint is measured than it may push, and what it needs to stop: the less of
+// that, the more it already leads. All joints keep back by the same share, which one that is
+// pushed back beyond its own takes to zero.
 Joints Servo::within_give() const noexcept {
     if (!routed_ || !felt_) return goal;
-    Joints kept;
+    double share = 1.0, relief = 1.0;
     for (int k = 0; k < joints; ++k) {
         const double give = settings_.give[k];
         const double stop = rest(motions[k], settings_.axes[k].braking, settings_.axes[k]) - motions[k].position;
         const double lead = motions[k].position - measured_[k];
-        const double above = give + (lead < give ? std::max(stop, 0.0) : 0.0);
-        const double below = give - (lead > -give ? std::min(stop, 0.0) : 0.0);
-        kept[k] = clamp(goal[k], measured_[k] - below, measured_[k] + above);
+        const double above = give + std::max(stop, 0.0) * clamp(1.0 - lead / give, 0.0, 1.0);
+        const double below = give - std::min(stop, 0.0) * clamp(1.0 + lead / give, 0.0, 1.0);
+        share = std::min(share, std::min(above / std::max(goal[k] - measured_[k], tiny),
+                                         below / std::max(measured_[k] - goal[k], tiny)));
+        relief = std::min(relief, std::max(0.0, 2.25 - std::abs(lead) / give));
     }
+    share = share * relief;
+    if (share >= 1.0) return goal;
+    Joints kept;
+    for (int k = 0; k < joints; ++k) kept[k] = measured_[k] + share * (goal[k] - measured_[k]);
     return kept;
 }
 

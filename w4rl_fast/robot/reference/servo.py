@@ -263,18 +263,28 @@ class Servo:
         ]
 
     def _within_give(self) -> list[float]:
-        """The goal, but no further beyond where each joint is measured than it may push, and what it needs to stop."""
+        """The goal, but no further beyond where each joint is measured than it may push, and what it needs to stop.
+
+        The more of that it already leads, the less it may add for stopping: an arm that is stopped from outside meets a
+        command that has begun to brake, and not one that comes on with all its speed. All joints keep back by the same
+        share: one that kept back alone would turn the tool, as into a wall. A joint that is pushed beyond what it may
+        lead, by a quarter, begins to take that share to zero: what overpowers it is the push of the others.
+        """
         if self.route is None or self.measured is None:
             return self.goal
-        kept = []
+        share = relief = 1.0
         for q, at, give, m, axis in zip(
             self.goal, self.measured, self.settings.give, self.motions, self.settings.axes, strict=True
         ):
             stop, lead = tracker.rest(m, axis.braking, axis) - m.position, m.position - at
-            above = give + (max(stop, 0.0) if lead < give else 0.0)
-            below = give - (min(stop, 0.0) if lead > -give else 0.0)
-            kept.append(max(at - below, min(at + above, q)))
-        return kept
+            above = give + max(stop, 0.0) * max(0.0, min(1.0, 1.0 - lead / give))
+            below = give - min(stop, 0.0) * max(0.0, min(1.0, 1.0 + lead / give))
+            share = min(share, above / max(q - at, TINY), below / max(at - q, TINY))
+            relief = min(relief, max(0.0, 2.25 - abs(lead) / give))
+        share = share * relief
+        if share >= 1.0:
+            return self.goal
+        return [at + share * (q - at) for q, at in zip(self.goal, self.measured, strict=True)]
 
     def _safe(self, motions: list[Motion]) -> bool:
         """Whether the arm is in the workspace after this tick, and stays there if it then brakes at once.
