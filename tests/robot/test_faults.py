@@ -1,6 +1,7 @@
 """Many faults at moments that nobody chose: each ends as it should, at rest and within the limits, and is got over."""
 
 import os
+import shutil
 import signal
 import sys
 from contextlib import suppress
@@ -15,9 +16,12 @@ from tests.robot.fci.checker import Checker
 from tests.robot.fci.checker import Limits as Allowed
 from tests.robot.test_loop import HANDLING, SETUP, Notes, Scripted, camera_of, simulated
 from tests.robot.test_process_arm import checking_server, ended, franka, lost, moving, policy, reflex
+from w4rl_fast.data.episode import EpisodeInfo, Schema
+from w4rl_fast.data.store import Store, writing
 from w4rl_fast.robot.arm import ArmLost
 from w4rl_fast.robot.loop import drive
 from w4rl_fast.robot.protocol import Mode
+from w4rl_fast.robot.recording import Recorder, recover
 
 FAULT = round(1000 * SETUP.watch.fault)
 
@@ -186,3 +190,49 @@ def test_a_killed_policy_leaves_an_arm_at_rest_every_time(python_environment) ->
             with policy(python_environment, "moving", server.host) as (pid, _, _):
                 assert ended(pid, SETUP.watch.fault + 2.0) < SETUP.watch.fault + 2.0
         assert server.stop()["reflexes"] == []
+
+
+# ---- the disk
+
+
+def assert_a_full_disk_loses_nothing(disk, seed) -> None:
+    """A real disk is full after some turns: the arm comes to rest, and every turn before is in the store afterwards."""
+    rng, numbers = np.random.default_rng(seed), iter(range(256))
+    schema = Schema(image_size=16, action_low=(-1.0,) * 4, action_high=(1.0,) * 4, proprio_dim=7)
+    info = EpisodeInfo(task="toy/push", source="policy", seed=seed, succeeded=False, origin="0123-robot")
+    ballast, seen = disk / "ballast", []
+    with writing(disk / f"store-{seed}", schema, {"toy/push": {}}) as writer, simulated(seed) as arm:
+        recorder = Recorder(writer, info, lambda: False)
+        ballast.write_bytes(bytes(max(0, shutil.disk_usage(disk).free - int(rng.integers(3, 6) << 12))))
+
+        class Noting:
+            def turn(self, turn):
+                recorder.turn(turn)
+                seen.append(turn)
+
+            def end(self, *last):
+                recorder.end(*last)
+
+        camera = camera_of(arm, lambda: np.full((16, 16, 3), next(numbers), np.uint8))
+        outcome = drive(arm, camera, Scripted(arm), HANDLING, turns=60, watchers=(Noting(),))
+        assert outcome.ended == "error" and "cannot write" in str(outcome.error), seed
+        assert arm.rest().mode in (Mode.READY, Mode.FAULT)
+        ballast.unlink()
+    with writing(disk / f"store-{seed}", schema, {"toy/push": {}}) as writer:
+        assert recover(writer) == [info.key]
+    episode = Store(disk / f"store-{seed}").read(0)
+    assert len(episode) in (len(seen), len(seen) + 1), "the last observation may have found room"
+    for row, turn in enumerate(seen):
+        np.testing.assert_array_equal(episode.frames[row], turn.shot.frame)
+        np.testing.assert_array_equal(episode.proprio[row], turn.proprio)
+    shutil.rmtree(disk / f"store-{seed}")
+
+
+def test_a_full_disk_loses_nothing(small_disk) -> None:
+    assert_a_full_disk_loses_nothing(small_disk, 0)
+
+
+@pytest.mark.slow
+def test_a_full_disk_loses_nothing_every_time(small_disk) -> None:
+    for seed in range(1, 51):
+        assert_a_full_disk_loses_nothing(small_disk, seed)

@@ -101,7 +101,7 @@ class Loop:
             "longest_late_ms": round(1e3 * self.longest_late_s, 2),
             "motions": server.motions, "commands": server.received, "overtaken": server.overtaken,
             "missed": server.missed, "longest_missed": server.longest_missed, "correction_rad": server.correction,
-            "longest_saturated": server.longest_saturated,
+            "longest_saturated": server.longest_saturated, "missed_at": server.missed_at[-100_000:],
             **dict(zip(("velocity", "acceleration", "jerk"), server.checker.peaks.tolist(), strict=True)),
             "lost_commands": link.commands.lost, "lost_states": link.states.lost,
             "delayed_commands": link.commands.delayed, "delayed_states": link.states.delayed,

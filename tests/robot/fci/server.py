@@ -25,6 +25,7 @@ How commands are checked in spite of losses: see `Checker`. A lost command is re
 It also stops at once on a reflex or a stop, where a real arm brakes, and recovers at once.
 """
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -96,6 +97,7 @@ class CheckingServer(FrankaRobotServer):
         self._torque = np.array(limits.torque)
         self.ticks = self.received = self.overtaken = self.missed = self.longest_missed = self.motions = 0
         self.longest_saturated = 0
+        self.missed_at: list[float] = []
         self.correction = 0.0  # rad: the largest step from the arm's guess back to a command after a gap
         self.reflexes: list[dict] = []
         self._errors: tuple[str, ...] = ()
@@ -189,7 +191,9 @@ class CheckingServer(FrankaRobotServer):
     def _watch(self) -> None:
         """Count missed commands and saturated torques."""
         self._run = 0 if self._fresh else self._run + 1
-        self.missed += not self._fresh
+        if not self._fresh:
+            self.missed += 1
+            self.missed_at.append(round(time.perf_counter(), 4))
         self.longest_missed = max(self.longest_missed, self._run)
         self.robot.success_rate += 0.01 * (self._fresh - self.robot.success_rate)
         self._saturated = self._saturated + 1 if (np.abs(self.robot.tau_J) >= self._torque).any() else 0
