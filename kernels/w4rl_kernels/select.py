@@ -1,12 +1,18 @@
-"""The choice between implementations of one op, made once, when the thing that uses the op is built."""
+"""The choice between implementations of one op: once for all its calls, or by the shapes and the dtype of each."""
 
-from collections.abc import Callable, Sequence
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+import torch
 
 Function = TypeVar("Function")
 
-NAMES = ("reference", "cpu", "gpu")
+NAMES = ("reference", "torch", "cpu", "gpu")
+"""Of implementations: the definition, torch's own operators, our own on a CPU and on a GPU."""
+log = logging.getLogger("w4rl_kernels")
 
 
 class ImplementationUnavailable(RuntimeError):
@@ -17,12 +23,15 @@ class ImplementationUnavailable(RuntimeError):
 class Implementation(Generic[Function]):
     """One way to compute an op; `unavailable` says why it cannot run here and what to do, or None if it can.
 
-    `load` imports what the implementation needs, and is called only when it is chosen.
+    `load` imports what the implementation needs, and is called only when it is chosen. Of a problem, which is the op's
+    own description of a call, `refuses` says why it cannot be taken, and `unproven` why `auto` should not take it.
     """
 
     name: str
     load: Callable[[], Function]
     unavailable: Callable[[], str | None] = lambda: None
+    refuses: Callable[[Any], str | None] = lambda _: None
+    unproven: Callable[[Any], str | None] = lambda _: None
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
@@ -59,3 +68,62 @@ def select(op: str, implementations: Sequence[Implementation[Function]], name: s
         f"implementation {name!r} of {op} cannot run here: {why}. "
         f"Available: {', '.join(available) or 'none'}; or choose 'auto'"
     )
+
+
+class Switch(Generic[Function]):
+    """The implementations of one op for each kind of device, fastest first, and the one that was asked for.
+
+    `auto` takes the first that can run, can take the problem and has been measured to win; what it passes over is
+    logged once. A name that was asked for, by `use` or in the environment, is met or refused.
+    """
+
+    def __init__(self, op: str, implementations: Mapping[str, Sequence[Implementation[Function]]]) -> None:
+        self.op, self.implementations = op, implementations
+        self.variable = f"W4RL_{op.upper()}"
+        self.use(os.environ.get(self.variable, "auto"))
+        self._told: set[str] = set()
+
+    def use(self, name: str) -> None:
+        """Ask for an implementation by name from now on, or for "auto"."""
+        if name != "auto" and name not in NAMES:
+            raise ImplementationUnavailable(
+                f"implementation {name!r} of {self.op}: a name is one of {', '.join(NAMES)} or auto. "
+                f"Use one of these, here or in {self.variable}"
+            )
+        self.asked = name
+
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    def serve(self, device: str, problem: Any) -> str:
+        """The name of the implementation for a problem on a kind of device ("cpu", "cuda")."""
+        there = self.implementations[device]
+        if self.asked != "auto":
+            return self._asked(there, device, problem).name
+        for each in there:
+            reason = each.unavailable() or each.refuses(problem) or each.unproven(problem)
+            if reason is None:
+                return each.name
+            if (said := f"{self.op} on {device}: not {each.name}: {reason}") not in self._told:
+                self._told.add(said)
+                log.info(said)
+        raise ImplementationUnavailable(
+            f"{self.op} of {problem}: nothing here takes it. Change the shapes or the dtype"
+        )
+
+    def function(self, device: str, name: str) -> Function:
+        """What `serve` named."""
+        return next(each for each in self.implementations[device] if each.name == name).load()
+
+    def _asked(self, there: Sequence[Implementation[Function]], device: str, problem: Any) -> Implementation[Function]:
+        found = next((each for each in there if each.name == self.asked), None)
+        reason = (
+            f"on {device} it has only {', '.join(each.name for each in there)}"
+            if found is None
+            else found.unavailable() or found.refuses(problem)
+        )
+        if found is None or reason is not None:
+            others = [each.name for each in there if each.unavailable() is None and each.refuses(problem) is None]
+            raise ImplementationUnavailable(
+                f"implementation {self.asked!r} of {self.op} cannot take {problem}: {reason}. "
+                f"{' or '.join(others) or 'nothing'} would serve it: choose that, or 'auto'"
+            )
+        return found

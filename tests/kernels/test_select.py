@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from w4rl_kernels.select import Implementation, ImplementationUnavailable, select
+from w4rl_kernels.select import Implementation, ImplementationUnavailable, Switch, select
 
 Double = Callable[[int], int]
 
@@ -50,5 +50,52 @@ def test_auto_is_refused_when_nothing_runs() -> None:
 
 
 def test_an_implementation_has_a_known_name() -> None:
-    with pytest.raises(ValueError, match="reference, cpu, gpu"):
+    with pytest.raises(ValueError, match="reference, torch, cpu, gpu"):
         Implementation[Double](name="fast", load=refuse_to_load)
+
+
+# ---- a choice for each call
+
+
+def switch(**gpu) -> Switch[Double]:
+    ours = Implementation[Double](name="gpu", load=lambda: lambda x: x << 1, **gpu)
+    return Switch("double", {"cuda": (ours, CPU, REFERENCE), "cpu": (CPU, REFERENCE)})
+
+
+def test_auto_takes_what_is_proven_for_the_problem_and_logs_once_what_it_passes_over(caplog) -> None:
+    chooses = switch(unproven=lambda size: "not measured to win" if size < 100 else None)
+    with caplog.at_level("INFO", "w4rl_kernels"):
+        assert [chooses.serve("cuda", size) for size in (5, 100, 6)] == ["cpu", "gpu", "cpu"]
+    assert [each.message for each in caplog.records] == ["double on cuda: not gpu: not measured to win"]
+    assert chooses.function("cuda", "gpu")(21) == 42
+
+
+def test_what_is_asked_for_is_met_though_nobody_proved_it_and_refused_where_it_cannot() -> None:
+    odd = {"refuses": lambda size: "it takes even sizes" if size % 2 else None}
+    chooses = switch(unproven=lambda _: "never measured", **odd)
+    chooses.use("gpu")
+    assert chooses.serve("cuda", 4) == "gpu"
+    with pytest.raises(ImplementationUnavailable, match=r"'gpu' of double cannot take 5: it takes even.*cpu or refer"):
+        chooses.serve("cuda", 5)
+    with pytest.raises(ImplementationUnavailable, match="on cpu it has only cpu, reference"):
+        chooses.serve("cpu", 4)
+    assert switch(**odd).serve("cuda", 5) == "cpu", "auto goes on"
+
+
+def test_the_environment_asks_too_and_a_wrong_name_is_refused(monkeypatch) -> None:
+    monkeypatch.setenv("W4RL_DOUBLE", "reference")
+    assert switch().serve("cuda", 1) == "reference"
+    monkeypatch.setenv("W4RL_DOUBLE", "fast")
+    with pytest.raises(ImplementationUnavailable, match="W4RL_DOUBLE"):
+        switch()
+
+
+def test_a_choice_is_a_constant_of_a_compiled_graph() -> None:
+    import torch
+
+    chooses = switch()
+
+    def call(x: torch.Tensor) -> torch.Tensor:
+        return x + 1 if chooses.serve(x.device.type, (x.shape[0], x.dtype)) == "cpu" else x
+
+    assert torch.compile(call, fullgraph=True, backend="eager")(torch.zeros(2))[0] == 1
