@@ -332,6 +332,30 @@ def test_a_robot_is_driven_and_recorded_without_a_reflex(cli, run) -> None:
 
 
 @needs_native
+def test_an_episode_that_a_reflex_ended_is_told_and_kept(cli, run, monkeypatch) -> None:
+    from w4rl_fast.robot.decider import Decider
+
+    real, calls = Decider.decide, []
+    with robot() as (server, where):
+
+        def decide(self, *seen):
+            calls.append(1)
+            if len(calls) == 24:  # the fourth turn, after those that its time is taken of
+                server.inject(drop_commands=100)
+            return real(self, *seen)
+
+        monkeypatch.setattr(Decider, "decide", decide)
+        result = cli("control", run, *where, "--json", "--episodes", 3)
+        summary = server.stop()
+    assert len(summary["reflexes"]) == 1
+    assert result.exit_code == 2
+    assert "communication_constraints_violation" in result.stderr and "--recover" in result.stderr
+    (episode,) = json.loads(result.stdout)["episodes"]
+    assert episode["ended"] == "lost" and episode["turns"] >= 4
+    assert Store(run / "robot").lengths == [episode["turns"] + 1]
+
+
+@needs_native
 def test_what_is_refused_is_refused_before_a_robot_moves(cli, refusal, run, tmp_path) -> None:
     (tmp_path / "loose.toml").write_text(LOOSE)
     with robot() as (server, where):

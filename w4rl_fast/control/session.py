@@ -14,6 +14,7 @@ from w4rl_fast.control.stage import Stage, stage
 from w4rl_fast.data.episode import ON_AN_ARM, EpisodeInfo, Schema
 from w4rl_fast.data.store import Writer, writing
 from w4rl_fast.policy.checkpoint import policy_digest
+from w4rl_fast.robot.arm import ArmLost
 from w4rl_fast.robot.camera import Camera
 from w4rl_fast.robot.decider import Decider
 from w4rl_fast.robot.handling import Handling
@@ -64,11 +65,17 @@ def control(run: Path, config: ControlConfig, *, quiet: bool = False) -> Iterato
             def check(camera: Camera) -> None:
                 check_pace(decider, camera, handling)
 
-            with stage(task, setup, config, seed, check) as place:
-                told = episode(place, decider, handling, task, config, writer, info, setup, quiet)
-                told.seconds = time.monotonic() - begun
-                if isinstance(place.arm, ProcessArm):
-                    keep_times(told, place.arm)
+            told = None
+            try:
+                with stage(task, setup, config, seed, check) as place:
+                    told = episode(place, decider, handling, task, config, writer, info, setup, quiet)
+                    told.seconds = time.monotonic() - begun
+                    if isinstance(place.arm, ProcessArm):
+                        keep_times(told, place.arm)
+            except ArmLost as error:  # as it was laid to rest, after an episode that is worth telling
+                if told is None:
+                    raise
+                told.drive.ended, told.drive.error = "lost", told.drive.error or error
             yield told
             if told.drive.ended not in ("horizon", "done"):
                 return
