@@ -56,6 +56,10 @@ class Past:
     def newest(self) -> int:
         return (self.oldest - 1) % self.history
 
+    def rewind(self) -> None:
+        """Turn the rings back to where they began; what they hold is of no use then until every world begins anew."""
+        self.oldest = 0
+
     def act(self, actions: Tensor, part: slice = slice(None)) -> None:
         """What is done at the newest moment (R, A), by all worlds or by those of a slice."""
         self.actions[part, self.newest].copy_(actions)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from w4rl_fast.errors import UserError
 from w4rl_fast.imagine.acting import Acting, draw
+from w4rl_fast.imagine.capture import Call, Recorder
 from w4rl_fast.imagine.engine import Imagination
 from w4rl_fast.imagine.worlds import Outcome, Worlds
 from w4rl_fast.policy.gaussian import GaussianPolicy
@@ -56,13 +57,19 @@ class Rollouts:
 
     A policy with frozen eyes looks at every moment once, whoever wants to know what it saw. For such a one the reward
     may be what `pay` says of the moment that an action led to, instead of that of the worlds.
+
+    With a `recorder` all steps of a rollout are recorded once and then replayed: policy, world, classifier, resets and
+    what is kept, as one launch. Weights may learn in place between two rollouts; others are recorded anew.
     """
 
     def __init__(
-        self, imagination: Worlds, *, compiled: bool = False, acting: Acting | None = None, pay: Pay | None = None
-    ) -> None:
+        self, imagination: Worlds, *, compiled: bool = False, acting: Acting | None = None, pay: Pay | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:  # fmt: skip
         self.imagination, self.compiled, self.acting, self.pay = imagination, compiled, acting, pay
+        self.recorder = recorder
         self._storage: dict[tuple[int, int, int], tuple[Rollout, Sight]] = {}
+        self._recorded: tuple[object, Call, int] | None = None
 
     @torch.no_grad()
     def rollout(self, policy: GaussianPolicy, value: Value | None, steps: int, seed: int) -> Rollout:
@@ -79,8 +86,36 @@ class Rollouts:
                 remedy="Give a policy that sees as the surrogate does, or leave pay=... away",
             )
         out, sight = self._allocate(policy, steps)
-        imagination.reset(seed)
-        for t in range(steps):
+
+        def begin() -> None:
+            imagination.past.rewind()
+            imagination.reset(seed)
+
+        def play() -> None:
+            self._play(policy, value, out, sight)
+
+        if self.recorder is None:
+            begin()
+            play()
+        else:
+            self._replay(self.recorder, begin, play, (steps, *memory_of(policy), *memory_of(value)))
+        return out
+
+    def _replay(self, recorder: Recorder, begin: Call, play: Call, what: object) -> None:
+        """Play by a recording of the same memory; where the rings stand afterwards is not in it."""
+        past = self.imagination.past
+        if self._recorded is None or self._recorded[0] != what:
+            self._recorded = None  # its memory first
+            self._recorded = (what, recorder(begin, play), past.oldest)
+        _, replay, past_end = self._recorded
+        begin()
+        replay()
+        past.oldest = past_end
+
+    def _play(self, policy: GaussianPolicy, value: Value | None, out: Rollout, sight: "Sight") -> None:
+        """Every step of a rollout whose worlds have begun."""
+        imagination = self.imagination
+        for t in range(len(out.rewards)):
             sight.turn_to(imagination)
             seen = see(policy, sight.seen())
             out.frames[t].copy_(sight.frames.movedim(2, -1))
@@ -101,7 +136,6 @@ class Rollouts:
                 rows[t].copy_(now)
         if value is not None:
             out.last_values.copy_(value(*see(policy, sight.look(imagination))))
-        return out
 
     def _advance(self, policy: GaussianPolicy, seen: tuple[Tensor, ...], out: Rollout, t: int) -> Outcome:
         """Draw the actions of row t, each world's from its own noise, with their log-probabilities, and take them."""
@@ -131,6 +165,13 @@ class Rollouts:
                 Sight(self.imagination, history),
             )
         return self._storage[history, latent, steps]
+
+
+def memory_of(network: object) -> tuple[int, ...]:
+    """Which network this is and where its weights lie: a recording is good for these alone."""
+    if not isinstance(network, nn.Module):
+        return (id(network),)
+    return (id(network), *(each.data_ptr() for each in (*network.parameters(), *network.buffers())))
 
 
 def see(policy: GaussianPolicy, observed: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
