@@ -5,8 +5,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tests.imagine.conftest import TASK
 from tests.imagine.test_rollout import copied, value
-from w4rl_fast.imagine import Rollouts
+from w4rl_fast.imagine import Rollouts, StartConfig, load_starts
 from w4rl_fast.policy import GaussianPolicy
 from w4rl_fast.policy.gaussian import PolicyConfig
 from w4rl_kernels import noise
@@ -91,9 +92,11 @@ def assert_same(made, wanted) -> None:
         assert torch.equal(each, wanted[name]), name
 
 
-def test_a_recording_replays_what_is_played_for_every_seed(imagine, policy) -> None:
-    recorder, played = Recordings(), Rollouts(imagine(6))
-    recorded = Rollouts(imagine(6), recorder=recorder)
+def test_a_recording_replays_what_is_played_for_every_seed(imagine, policy, store, world) -> None:
+    """Episodes begin anywhere, so that the past of a start is not one frame over and over."""
+    starts = load_starts(store, world.config, StartConfig(task=TASK, rows="any"))
+    recorder, played = Recordings(), Rollouts(imagine(6, starts=starts))
+    recorded = Rollouts(imagine(6, starts=starts), recorder=recorder)
     for seed in (21, 4, 77):
         wanted = copied(played.rollout(policy, value, STEPS, seed))
         assert_same(copied(recorded.rollout(policy, value, STEPS, seed)), wanted)
