@@ -153,10 +153,13 @@ def test_the_fingers_of_a_robot_go_where_they_are_sent_and_their_opening_is_told
     with checking_server("--gripper") as server, franka(server, hand=True) as arm:
         assert arm.wait(arm.read().tick + 50).opening == pytest.approx(0.08, abs=1e-3)
         arm.send(Command(Kind.JOINTS, np.array([arm.read().tick + 1.0]), arm.read().command[None], 0.05))
-        state = arm.read()
+        state, seen = arm.read(), []
         while abs(state.opening - 0.05) > 2e-3:
-            state = arm.wait(state.tick + 50)
+            state = arm.wait(state.tick + 20)
+            seen.append(state.opening)
             assert state.tick < 3000
+        assert seen == sorted(seen, reverse=True)
+        assert len({round(each, 3) for each in seen}) > 5, "it is told on the way too"
         assert arm.recover().mode != Mode.OFF
     assert [event["event"] for event in arm.events if "fail" in event["event"]] == []
 

@@ -2,7 +2,8 @@
 own.
 
 It reads the width that the servo was asked for from the servo's record, moves the fingers there, and tells the servo
-how far they are apart. It reads one line of JSON from its standard input: host, channel.
+how far they are apart: measured between two movements, reckoned by the servo during one. It reads one line of JSON from
+its standard input: host, channel.
 """
 
 import json
@@ -49,6 +50,7 @@ def serve(host: str, channel: str) -> None:
         wanted = asked_for(sender)
         if wanted is not None and abs(wanted - asked) > SAME:
             asked = wanted
+            sender.tell_opening(float(gripper.read_once().width), toward=asked, pace=SPEED)
             move(gripper, asked)
         sender.tell_opening(float(gripper.read_once().width))
         time.sleep(PERIOD)

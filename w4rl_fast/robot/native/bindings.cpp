@@ -89,7 +89,11 @@ public:
         std::memcpy(into.data() + into.shape(1), &channel_.durations, sizeof(Histogram));
     }
 
-    void tell_opening(double width) noexcept { channel_.opening.store(width, std::memory_order_relaxed); }
+    void tell_opening(double width, double toward, double pace) noexcept {
+        channel_.opening.store(width, std::memory_order_relaxed);
+        channel_.pace.store(pace, std::memory_order_relaxed);
+        channel_.toward.store(toward, std::memory_order_release);
+    }
 
     std::int64_t number() const noexcept { return channel_.posted; }
 
@@ -191,7 +195,7 @@ NB_MODULE(_servo, module) {
         .def("samples_since", &Sender::samples_since, "first"_a, "into"_a)
         .def_prop_ro("recorded", &Sender::recorded)
         .def("histograms", &Sender::histograms, "into"_a)
-        .def("tell_opening", &Sender::tell_opening, "width"_a)
+        .def("tell_opening", &Sender::tell_opening, "width"_a, "toward"_a = -1.0, "pace"_a = 0.0)
         .def_prop_ro("number", &Sender::number)
         .def("wish", &Sender::wish, "what"_a);
 

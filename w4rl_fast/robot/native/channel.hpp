@@ -89,8 +89,9 @@ struct Channel {
     std::int64_t magic = mark, size = sizeof(Channel);
     // What the policy's process asks the servo's for besides targets: nothing, to leave, to recover (protocol.py: Wish).
     std::atomic<std::int64_t> wish{0};
-    // How far the fingers are apart (m), where a hand of its own process says so; below 0: nobody does.
-    std::atomic<double> opening{-1.0};
+    // How far the fingers are apart (m), where a hand of its own process says so; below 0: nobody does. While they move
+    // the hand is deaf and dumb: where they move to (below 0: they stand) and how fast (m/s).
+    std::atomic<double> opening{-1.0}, toward{-1.0}, pace{0.0};
     std::int64_t posted = 0;
     Latest<Message> targets;
     Latest<Report> reports;

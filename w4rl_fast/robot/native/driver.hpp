@@ -93,8 +93,7 @@ private:
         report.measured = measured != nullptr ? *measured : report.command;
         report.measured_speed = speed != nullptr ? *speed : report.speed;
         report.width = servo_.width;
-        const double told = channel_.opening.load(std::memory_order_relaxed);
-        report.opening = told >= 0.0 ? told : opening;
+        report.opening = fingers(opening);
         report.duration = duration_;
         channel_.reports.publish();
         const std::int64_t count = channel_.recorded.load(std::memory_order_relaxed);
@@ -102,8 +101,25 @@ private:
         channel_.recorded.store(count + 1, std::memory_order_release);
     }
 
+    // How far the fingers are apart: as the hand says, or as they must be by now if it moves them.
+    double fingers(double measured) noexcept {
+        const double told = channel_.opening.load(std::memory_order_relaxed);
+        const double toward = channel_.toward.load(std::memory_order_acquire);
+        if (told < 0.0 || toward < 0.0) {
+            reckoned_ = told >= 0.0 ? told : measured;
+        } else {
+            const double seconds = static_cast<double>(servo_.tick - reckoned_at_) * tick;
+            const double reach = channel_.pace.load(std::memory_order_relaxed) * seconds;
+            reckoned_ += std::max(-reach, std::min(reach, toward - reckoned_));
+        }
+        reckoned_at_ = servo_.tick;
+        return reckoned_;
+    }
+
     Servo servo_;
     Channel& channel_;
+    double reckoned_ = 0.0;
+    std::int64_t reckoned_at_ = 0;
     Joints command_{};
     std::int64_t begun_ = 0, duration_ = 0, missed_ = 0, longest_ = 0, state_ = 0;
 };
