@@ -50,7 +50,7 @@ def test_without_a_file_an_arm_is_calmer_than_its_maker_allows() -> None:
     for arm in ("panda", "fr3"):
         setup, maker = make_setup(arm), limits_of(arm)
         assert setup.arm == arm
-        for kind, share in (("speed", 0.4), ("acceleration", 1.0), ("jerk", 0.1)):
+        for kind, share in (("speed", 0.35), ("acceleration", 1.0), ("jerk", 0.1)):
             assert getattr(setup.limits, kind) == tuple(share * x for x in getattr(maker, kind))
         assert (setup.limits.low, setup.limits.high) == (maker.low, maker.high)
 

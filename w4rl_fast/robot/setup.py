@@ -95,7 +95,7 @@ class Setup:
             raise ValueError(f"lead={self.lead}: it lies between 0.005 and 0.2 m")
 
 
-CALM = {"scale": {"speed": 0.4, "acceleration": 1.0, "jerk": 0.1}}
+CALM = {"scale": {"speed": 0.35, "acceleration": 1.0, "jerk": 0.1}}
 """What a policy gets unless a user says otherwise: speeds from which an arm stops before it pushes with all it has."""
 
 
