@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests.robot.fci.process import running
+from bench.serving import robot
 from w4rl_fast.control import ControlConfig, Told, control
 from w4rl_fast.measure import write_result
 from w4rl_fast.refine.proof import contender, policy_actor
@@ -25,12 +25,12 @@ def on_a_robot(run: Path, policy: str, seed: int) -> tuple[Told, dict[str, Any]]
     """One episode through libfranka, and what the robot saw of it."""
     share = f"w4rl-drive-{os.getpid()}"
     scene = ("--plant", "scene", "--scene", task_of_run(run).name, "--share", share, "--gripper", "--seed", seed)
-    with running(*scene) as server:
+    with robot(*scene) as (host, stop):
         config = ControlConfig(
-            arm=f"fci://{server.host}", camera=f"scene:{share}", policy=policy, seed=seed, allow_non_realtime=True
+            arm=f"fci://{host}", camera=f"scene:{share}", policy=policy, seed=seed, allow_non_realtime=True
         )
         (told,) = control(run, config, quiet=True)
-        return told, server.stop()
+        return told, stop()
 
 
 def drive(run: Path, policy: str, seeds: range) -> dict[str, Any]:

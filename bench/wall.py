@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench import serving
 from bench.delay import circle
 from w4rl_fast.control import Looks
 from w4rl_fast.measure import write_result
@@ -41,29 +42,10 @@ AHEAD = 300
 SETUP = make_setup("panda")
 
 
-@contextlib.contextmanager
-def robot(share: str, loss: float) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """The checking server, before everything else on this machine; its host, and how to hear what it saw."""
-    command = [sys.executable, "-m", "tests.robot.fci.serve", "--plant", "scene", "--scene", TASK, "--share", share]
-    if loss:
-        command += ["--faults", json.dumps({"lose_commands": loss, "lose_states": loss})]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    told = server.stdout
-
-    def stop() -> dict[str, Any]:
-        server.terminate()
-        summary: dict[str, Any] = json.loads(told.readline())
-        return summary
-
-    try:
-        host = json.loads(told.readline())["host"]
-        with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(server.pid, os.SCHED_FIFO, os.sched_param(90))
-        yield host, stop
-    finally:
-        server.kill()
-        server.wait()
+def robot(share: str, loss: float) -> contextlib.AbstractContextManager[tuple[str, Callable[[], dict[str, Any]]]]:
+    """A scene on a robot that loses a share of the packets each way."""
+    faults = json.dumps({"lose_commands": loss, "lose_states": loss} if loss else {})
+    return serving.robot("--plant", "scene", "--scene", TASK, "--share", share, "--faults", faults)
 
 
 @contextlib.contextmanager

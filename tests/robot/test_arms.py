@@ -353,7 +353,7 @@ def test_pressing_on_a_table_raises_no_reflex_of_torque_and_lifting_off_is_free_
         share = np.linspace(0.0, 1.0, 21)
         back = state.tool + share[:, None] * (begun[:3] - state.tool)
         values = np.array([[*at, *begun[3:]] for at in back])
-        follow(arm, Command(Kind.POSES, state.tick + share * 1000, values), more=400)
+        follow(arm, Command(Kind.POSES, state.tick + share * 2000, values), more=600)
         assert np.linalg.norm(arm.read().tool - begun[:3]) < 3e-3
 
 
