@@ -1,11 +1,12 @@
 """One command that qualifies a machine with a GPU in less than nine minutes: python -m bench.gpu [SECTION ...].
 
 It asks for torch, triton, numpy, numba and click, and for whatever engine is to be tried. The sections: what the device
-reaches; the tests of the kernels; their parity and bandwidth on the device; rollouts of imagined worlds beside the
-published loop, by backbone and number of worlds, with and without CUDA graphs; every engine that can run here; and
-denoising steps. All weights and pictures are random: they are enough for speed, and for the parity that stands beside
-it. A section that fails stops none of the others, but lets the status be 1. Float32 is float32 everywhere, not tf32,
-unless it says so. `--dry` runs everything tiny on the CPU and times nothing worth reading.
+reaches; the ops of the kernels; those of the world step at the shapes of the presets, against their predictions; the
+tests of the kernels; rollouts of imagined worlds beside the published loop, by backbone and number of worlds, with and
+without CUDA graphs; every engine that can run here; and denoising steps. All weights and pictures are random: they are
+enough for speed, and for the parity that stands beside it. A section that fails stops none of the others, but lets the
+status be 1. Float32 is float32 everywhere, not tf32, unless it says so. `--dry` runs everything tiny on the CPU and
+times nothing worth reading.
 
 The result goes to gpu.json and gpu.html in $OUT if that is set, and in bench/results otherwise (gpu-dry of a dry run).
 """
@@ -24,7 +25,7 @@ import torch
 from bench.qualify.bare import ROOT, stand_in
 from bench.qualify.session import Session, allow_tf32
 
-SECTIONS = ("peaks", "kernels", "suite", "rollouts", "engines", "denoising")
+SECTIONS = ("peaks", "kernels", "ops", "suite", "rollouts", "engines", "denoising")
 """Modules of bench.qualify, in order; those that come first have their time for sure."""
 
 

@@ -164,6 +164,21 @@ def test_triton_says_whether_it_is_interpreted(monkeypatch: pytest.MonkeyPatch) 
     assert "interpreted" not in doctor._triton().detail
 
 
+def test_an_op_says_by_what_it_is_done_and_who_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from w4rl_kernels import attention
+
+    before = attention.SWITCH.asked
+    try:
+        attention.SWITCH.use("auto")
+        assert "torch's own" in doctor._switch("attention").detail
+        attention.SWITCH.use("reference")
+        assert "reference, as W4RL_ATTENTION asks" in doctor._switch("attention").detail
+    finally:
+        attention.SWITCH.use(before)
+    monkeypatch.setattr("w4rl_fast.doctor.import_module", lambda _: 1 / 0)
+    assert not doctor._switch("attention").ok
+
+
 def test_a_probe_finds_modules_and_submodules_and_survives_missing_parents() -> None:
     assert doctor._is_there("json.decoder")
     assert not doctor._is_there("w4rl_kernels.nothing")

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from ctypes.util import find_library
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from w4rl_engines.registry import BACKENDS, unavailable, version
@@ -110,6 +111,8 @@ def _kernels() -> Iterator[Finding]:
     yield _numba()
     yield _triton()
     yield _window_gather()
+    for op in ("attention", "norm_act", "edm_step"):
+        yield _switch(op)
 
 
 def _numba() -> Finding:
@@ -139,6 +142,20 @@ def _window_gather() -> Finding:
         return Finding(room="kernels", name="window_gather", ok=False, detail=detail, remedy=_install(""))
     detail = f"{CHOICE.name} implementation" + (f" ({CHOICE.why})" if CHOICE.why else "")
     return Finding(room="kernels", name="window_gather", ok=True, detail=detail)
+
+
+def _switch(op: str) -> Finding:
+    """Of an op that is chosen call by call: what was asked for, and why not ours where it cannot run."""
+    try:
+        switch = import_module(f"w4rl_kernels.{op}").SWITCH
+    except Exception as error:
+        detail = f"cannot be used: {type(error).__name__}: {error}"
+        return Finding(room="kernels", name=op, ok=False, detail=detail, remedy=_install(""))
+    ours = next(each for each in switch.implementations["cuda"] if each.name == "gpu")
+    why = ours.unavailable()
+    how = f"not by Triton: {why}" if why else "by Triton on a GPU where that was measured to win"
+    asked = "torch's own" if switch.asked == "auto" else f"{switch.asked}, as {switch.variable} asks"
+    return Finding(room="kernels", name=op, ok=True, detail=f"{asked}; {how}")
 
 
 def _engines() -> Iterator[Finding]:

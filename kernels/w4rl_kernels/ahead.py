@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ARCHITECTURES = (80, 86, 89, 90, 120)
-OPS = ("two_hot",)
+OPS = ("two_hot", "attention", "norm_act", "edm_step")
 TABLE = Path(__file__).with_name("resources.json")
 
 

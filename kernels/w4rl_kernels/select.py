@@ -1,6 +1,7 @@
 """The choice between implementations of one op: once for all its calls, or by the shapes and the dtype of each."""
 
 import logging
+import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,11 +75,15 @@ class Switch(Generic[Function]):
     """The implementations of one op for each kind of device, fastest first, and the one that was asked for.
 
     `auto` takes the first that can run, can take the problem and has been measured to win; what it passes over is
-    logged once. A name that was asked for, by `use` or in the environment, is met or refused.
+    logged once. A name that was asked for, by `use` or in the environment, is met or refused. `problems` makes of some
+    facts what describes a call.
     """
 
-    def __init__(self, op: str, implementations: Mapping[str, Sequence[Implementation[Function]]]) -> None:
-        self.op, self.implementations = op, implementations
+    def __init__(
+        self, op: str, implementations: Mapping[str, Sequence[Implementation[Function]]],
+        problems: Callable[..., Any] = lambda size: size,
+    ) -> None:  # fmt: skip
+        self.op, self.implementations, self.problems = op, implementations, problems
         self.variable = f"W4RL_{op.upper()}"
         self.use(os.environ.get(self.variable, "auto"))
         self._told: set[str] = set()
@@ -92,7 +97,16 @@ class Switch(Generic[Function]):
             )
         self.asked = name
 
+    def of(self, device: str, *facts: Any) -> str:
+        """As `serve`, for a graph that is being compiled too: one for each size, and the choice is a constant of it."""
+        fixed = [operator.index(each) if type(each) is not bool and isinstance(each, int) else each for each in facts]
+        return str(self._constant(device, *fixed))
+
     @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    def _constant(self, device: str, *facts: Any) -> str:
+        """Facts one by one: on the way here a whole named tuple would lose its fields."""
+        return self.serve(device, self.problems(*facts))
+
     def serve(self, device: str, problem: Any) -> str:
         """The name of the implementation for a problem on a kind of device ("cpu", "cuda")."""
         there = self.implementations[device]

@@ -1,8 +1,11 @@
 """Laws of choosing an implementation: a wish is met or refused with reasons, and only auto falls back."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
+import torch
 
 from w4rl_kernels.select import Implementation, ImplementationUnavailable, Switch, select
 
@@ -90,12 +93,19 @@ def test_the_environment_asks_too_and_a_wrong_name_is_refused(monkeypatch) -> No
         switch()
 
 
-def test_a_choice_is_a_constant_of_a_compiled_graph() -> None:
-    import torch
+class Problem(NamedTuple):
+    size: int
+    dtype: torch.dtype
 
-    chooses = switch()
+
+def test_a_choice_is_a_constant_of_a_compiled_graph_that_knows_the_whole_problem() -> None:
+    picky = dataclasses.replace(CPU, refuses=lambda problem: "not 2" if problem.size != 2 else None)
+    chooses = Switch("double", {"cpu": (picky, REFERENCE)}, Problem)
 
     def call(x: torch.Tensor) -> torch.Tensor:
-        return x + 1 if chooses.serve(x.device.type, (x.shape[0], x.dtype)) == "cpu" else x
+        return x + 1 if chooses.of(x.device.type, x.shape[0], x.dtype) == "cpu" else x
+
+    compiled = torch.compile(call, fullgraph=True, dynamic=True, backend="eager")
+    assert [compiled(torch.zeros(size))[0] for size in (3, 2, 4)] == [0, 1, 0]
 
     assert torch.compile(call, fullgraph=True, backend="eager")(torch.zeros(2))[0] == 1

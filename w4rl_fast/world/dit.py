@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from w4rl_fast.world.config import TransformerConfig
-from w4rl_fast.world.unet import attend
+from w4rl_kernels.attention import attention
+from w4rl_kernels.norm_act import layer_norm
 
 
 class Modulation(nn.Module):
@@ -23,11 +24,6 @@ class Modulation(nn.Module):
 
     def forward(self, condition: Tensor) -> tuple[Tensor, ...]:
         return self.linear(F.silu(condition))[:, None].chunk(self.count, dim=2)
-
-
-def normed(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Layer norm of tokens (B, N, W), scaled and shifted by the condition."""
-    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)
 
 
 class Block(nn.Module):
@@ -46,12 +42,12 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         scale1, shift1, gate1, scale2, shift2, gate2 = self.modulation(condition)
-        x = torch.addcmul(x, gate1, self.attend(normed(x, scale1, shift1)))
-        return torch.addcmul(x, gate2, self.shrink(F.gelu(self.grow(normed(x, scale2, shift2)), approximate="tanh")))
+        x = torch.addcmul(x, gate1, self.attend(layer_norm(x, scale1, shift1)))
+        grown = F.gelu(self.grow(layer_norm(x, scale2, shift2)), approximate="tanh")
+        return torch.addcmul(x, gate2, self.shrink(grown))
 
     def attend(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        return self.mix(attend(q, k, v).transpose(1, 2).flatten(2))
+        return self.mix(attention(self.qkv(x).unflatten(2, (3, self.heads, -1))).flatten(2))
 
 
 class DiT(nn.Module):
@@ -78,5 +74,5 @@ class DiT(nn.Module):
         x = x.flatten(2).transpose(1, 2)
         for block in self.blocks:
             x = block(x, condition)
-        painted = self.leave(normed(x, *self.leave_modulation(condition)))
+        painted = self.leave(layer_norm(x, *self.leave_modulation(condition)))
         return F.pixel_shuffle(painted.transpose(1, 2).unflatten(2, (self.side, self.side)), self.patch)

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from w4rl_fast.world.config import BackboneConfig
+from w4rl_kernels.attention import attention
+from w4rl_kernels.norm_act import group_norm
 
 GROUP, HEAD = 32, 8
 
@@ -17,7 +19,7 @@ def groups(channels: int) -> int:
 
 
 class AdaptiveNorm(nn.Module):
-    """Group norm whose scale and shift come from the condition."""
+    """Group norm whose scale and shift come from the condition, then SiLU."""
 
     def __init__(self, channels: int, condition_dim: int) -> None:
         super().__init__()
@@ -27,8 +29,8 @@ class AdaptiveNorm(nn.Module):
         nn.init.zeros_(self.scale_shift.bias)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        scale, shift = self.scale_shift(condition)[:, :, None, None].chunk(2, dim=1)
-        return self.norm(x) * (1 + scale) + shift
+        scale, shift = self.scale_shift(condition).chunk(2, dim=1)
+        return group_norm(x, self.norm.num_groups, scale, shift, eps=self.norm.eps, act=True)
 
 
 class Attention(nn.Module):
@@ -45,17 +47,17 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        normed = self.norm(x)
-        q, k, v = self.qkv(normed).unflatten(1, (3, self.heads, -1)).flatten(4).transpose(3, 4).unbind(1)
-        mixed = attend(q, k, v).transpose(2, 3)
-        return (normed if self.onto_normed else x) + self.out(mixed.reshape(x.shape))
+        normed = plain_norm(self.norm, x)
+        # (B, 3C, H, W) in channels_last is (B, HW, 3, heads, C / heads) as it lies.
+        tokens = self.qkv(normed).permute(0, 2, 3, 1).flatten(1, 2)
+        mixed = attention(tokens.unflatten(2, (3, self.heads, -1)).contiguous())
+        mixed = mixed.view(x.shape[0], *x.shape[2:], -1).permute(0, 3, 1, 2)
+        return (normed if self.onto_normed else x) + self.out(mixed)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention; on a CPU torch's fused form is slow in bfloat16, most of all its gradient."""
-    if q.device.type == "cpu" and q.dtype is torch.bfloat16:
-        return torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1) @ v
-    return F.scaled_dot_product_attention(q, k, v)
+def plain_norm(norm: nn.GroupNorm, x: Tensor, *, act: bool = False) -> Tensor:
+    """A group norm with weights of its own, then SiLU if `act`."""
+    return group_norm(x, norm.num_groups, weight=norm.weight, bias=norm.bias, eps=norm.eps, act=act)
 
 
 class Block(nn.Module):
@@ -73,8 +75,8 @@ class Block(nn.Module):
         self.attention = attention or nn.Identity()
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        hidden = self.conv1(F.silu(self.norm1(x, condition)))
-        hidden = self.conv2(F.silu(self.norm2(hidden, condition)))
+        hidden = self.conv1(self.norm1(x, condition))
+        hidden = self.conv2(self.norm2(hidden, condition))
         return self.attention(self.skip(x) + hidden)
 
 
@@ -139,4 +141,4 @@ class UNet(nn.Module):
             x = self.up[number](x, condition, kept[number][::-1])[-1]
             if number:
                 x = self.grow[number - 1](F.interpolate(x, scale_factor=2.0, mode="nearest"))
-        return F.pixel_shuffle(self.leave(F.silu(self.leave_norm(x))), self.patch)
+        return F.pixel_shuffle(self.leave(plain_norm(self.leave_norm, x, act=True)), self.patch)

@@ -1,0 +1,302 @@
+"""The steps of a sampler on a GPU by Triton: one pass each, and the bits of plain torch.
+
+A program takes BLOCK numbers of one picture. Products and sums stay apart: every kernel is launched without fusion.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from w4rl_kernels.ahead import Ahead
+from w4rl_kernels.edm_step.operators import BLOCK
+from w4rl_kernels.noise import reference as noise
+
+WARPS = 4
+REACH = 2**31
+HALF_BYTES = tl.constexpr(127.5)
+INVERSE = tl.constexpr(float(np.float32(1) / np.float32(127.5)))
+ROUNDS_OFF = tl.constexpr(1.5 * 2.0**23)
+"""Added and taken off, it leaves the nearest whole number, halves to even, of 0 to 255."""
+ROUNDS = tl.constexpr(noise.ROUNDS)
+M0, M1 = (tl.constexpr(word) for word in noise.MULTIPLIERS)
+W0, W1 = (tl.constexpr(word) for word in noise.WEYL)
+ROOT_HALF = tl.constexpr(noise.ROOT_HALF)
+L0, L1, L2, L3, L4, L5, L6, L7, L8 = (tl.constexpr(each) for each in noise.LOG)
+LOW_LOG_2, HIGH_LOG_2 = (tl.constexpr(each) for each in noise.LOG_2)
+S0, S1, S2 = (tl.constexpr(each) for each in noise.SIN)
+C0, C1, C2 = (tl.constexpr(each) for each in noise.COS)
+EIGHTH = tl.constexpr(noise.EIGHTH)
+
+
+@triton.jit
+def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+    """Four words of 32 bits from a counter and a key."""
+    for _ in tl.static_range(ROUNDS):
+        high0, high1 = tl.umulhi(c0, M0), tl.umulhi(c2, M1)
+        low0, low1 = c0 * M0, c2 * M1
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = k0 + W0, k1 + W1
+    return c0, c1, c2, c3
+
+
+@triton.jit
+def radius(word):  # type: ignore[no-untyped-def]
+    """The distance from the origin that a word chooses."""
+    shifted = ((word >> 8) + 1).to(tl.float32).to(tl.int32, bitcast=True) - ROOT_HALF
+    exponent = ((shifted >> 23) - 24).to(tl.float32)
+    x = ((shifted & 0x7FFFFF) + ROOT_HALF).to(tl.float32, bitcast=True) - 1.0
+    square = x * x
+    y = (((x * L0 + L1) * x + L2) * x + L3) * x + L4
+    y = (((y * x + L5) * x + L6) * x + L7) * x + L8
+    tail = y * x * square + exponent * LOW_LOG_2 - square * 0.5
+    return tl.sqrt_rn((x + tail + exponent * HIGH_LOG_2) * -2.0)
+
+
+@triton.jit
+def turn(word):  # type: ignore[no-untyped-def]
+    """Cosine and sine of the angle that a word chooses."""
+    place = ((word >> 6) & 0xFFFFFF).to(tl.int32)
+    x = (2 * place + (1 - 16777216)).to(tl.float32) * EIGHTH
+    square = x * x
+    sin = ((square * S0 + S1) * square + S2) * square * x + x
+    cos = ((square * C0 + C1) * square + C2) * square * square - square * 0.5 + 1.0
+    odd = ((word >> 30) & 1) == 1
+    first, second = tl.where(odd, sin, cos), tl.where(odd, cos, sin)
+    first = tl.where(((word + 0x40000000) >> 31) == 1, -first, first)
+    return first, tl.where((word >> 31) == 1, -second, second)
+
+
+@triton.jit
+def position(count, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Of this program: its picture, places in that, places in all pictures, and which of them exist."""
+    blocks = tl.cdiv(count, BLOCK)
+    picture = (tl.program_id(0) // blocks).to(tl.int64)
+    inner = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
+    return picture, inner, picture * count + inner, inner < count
+
+
+@triton.jit
+def store(at, values, live, INTERPRETED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Float32 as what `at` points to, the nearest; Triton's interpreter would cut off what bfloat16 lacks."""
+    if INTERPRETED and at.dtype.element_ty == tl.bfloat16:
+        bits = values.to(tl.uint32, bitcast=True)
+        nearest = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+        values = tl.where(values == values, nearest.to(tl.float32, bitcast=True), values)
+    tl.store(at, values.to(at.dtype.element_ty), mask=live)
+
+
+@triton.jit
+def load(at, picture, inner, live, by_picture, by_channel, by_row, by_column, SIDE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Numbers of one picture (3, SIDE, SIDE) of any strides, in float32."""
+    channel, row, column = inner // (SIDE * SIDE), inner // SIDE % SIDE, inner % SIDE
+    offset = channel * by_channel + row * by_row + column * by_column
+    return tl.load(at + picture * by_picture + offset, mask=live, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def over(values, by, inverse, INVERTED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """A quotient as torch makes it: on a GPU the product with the nearest inverse, on a CPU the nearest float."""
+    return values * inverse if INVERTED else tl.div_rn(values, by)
+
+
+@triton.jit
+def nearest_byte(frame):  # type: ignore[no-untyped-def]
+    """The whole number from 0 to 255 that is nearest, as float32; not-a-number stays."""
+    frame = tl.where(frame < -1.0, -1.0, tl.where(frame > 1.0, 1.0, frame))
+    return (frame + 1.0) * HALF_BYTES + ROUNDS_OFF - ROUNDS_OFF
+
+
+@triton.jit
+def of_byte(number, INVERTED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The number in [-1, 1] that a byte stands for."""
+    return over(number, HALF_BYTES, INVERSE, INVERTED) - 1.0
+
+
+@triton.jit
+def euler(  # type: ignore[no-untyped-def]
+    x, raw, base, skip, out, sigma, inverse, step, BASED: tl.constexpr, ROUNDED: tl.constexpr, INVERTED: tl.constexpr
+):
+    """As `reference.euler`; step is `after - sigma`."""
+    target = x * skip + raw * out
+    if ROUNDED:
+        frame = base + target * 2.0 if BASED else target
+        frame = of_byte(nearest_byte(frame), INVERTED)
+        target = (frame - base) * 0.5 if BASED else frame
+    return x + over(x - target, sigma, inverse, INVERTED) * step
+
+
+@triton.jit(do_not_specialize=["stream"])
+def start_kernel(  # type: ignore[no-untyped-def]
+    seeds, first, second, x, scaled, stream, scale, into, count, BLOCK: tl.constexpr, INTERPRETED: tl.constexpr
+):
+    """One program: BLOCK numbers of one row, four out of each counter, in the order of `noise.reference`."""
+    row, _, at, live = position(count, BLOCK)
+    block = tl.program_id(0) % tl.cdiv(count, BLOCK)
+    counter = (block * (BLOCK // 4) + tl.arange(0, BLOCK // 4)).to(tl.uint32)
+    seed = tl.load(seeds + row)
+    episode, step = tl.load(first + row).to(tl.uint32), tl.load(second + row).to(tl.uint32)
+    a, b, c, d = philox(counter, episode, step, stream.to(tl.uint32), seed.to(tl.uint32), (seed >> 32).to(tl.uint32))
+    near, far = radius(a), radius(c)
+    cos_near, sin_near = turn(b)
+    cos_far, sin_far = turn(d)
+    even, odd = tl.interleave(near * cos_near, far * cos_far), tl.interleave(near * sin_near, far * sin_far)
+    values = tl.interleave(even, odd) * scale
+    tl.store(x + at, values, mask=live)
+    store(scaled + at, values * into, live, INTERPRETED)
+
+
+@triton.jit
+def advance_kernel(  # type: ignore[no-untyped-def]
+    x, raw, base, moved, scaled, skip, out, sigma, inverse, step, into,
+    raw_picture, raw_channel, raw_row, raw_column, base_picture, base_channel, base_row, base_column,
+    SIDE: tl.constexpr, BASED: tl.constexpr, ROUNDED: tl.constexpr, INVERTED: tl.constexpr,
+    INTERPRETED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program: BLOCK numbers of one picture."""
+    picture, inner, at, live = position(3 * SIDE * SIDE, BLOCK)
+    here = tl.load(x + at, mask=live, other=0.0)
+    said = load(raw, picture, inner, live, raw_picture, raw_channel, raw_row, raw_column, SIDE)
+    known = here
+    if BASED:
+        known = load(base, picture, inner, live, base_picture, base_channel, base_row, base_column, SIDE)
+    there = euler(here, said, known, skip, out, sigma, inverse, step, BASED, ROUNDED, INVERTED)
+    tl.store(moved + at, there, mask=live)
+    store(scaled + at, there * into, live, INTERPRETED)
+
+
+@triton.jit(do_not_specialize=["slot"])
+def finish_kernel(  # type: ignore[no-untyped-def]
+    x, raw, base, frame, frames, ring, turned, skip, out, sigma, inverse, step,
+    raw_picture, raw_channel, raw_row, raw_column, base_picture, base_channel, base_row, base_column,
+    frames_picture, ring_picture, ring_slot, slots, slot,
+    SIDE: tl.constexpr, BASED: tl.constexpr, ROUNDED: tl.constexpr, INVERTED: tl.constexpr, FRAMES: tl.constexpr,
+    RING: tl.constexpr, TURNED: tl.constexpr, INTERPRETED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program: BLOCK numbers of one picture, and their bytes; a slot outside the ring is not written."""
+    picture, inner, at, live = position(3 * SIDE * SIDE, BLOCK)
+    here = tl.load(x + at, mask=live, other=0.0)
+    said = load(raw, picture, inner, live, raw_picture, raw_channel, raw_row, raw_column, SIDE)
+    known = here
+    if BASED:
+        known = load(base, picture, inner, live, base_picture, base_channel, base_row, base_column, SIDE)
+    there = euler(here, said, known, skip, out, sigma, inverse, step, BASED, ROUNDED, INVERTED)
+    number = nearest_byte(known + there * 2.0 if BASED else there)
+    store(frame + at, of_byte(number, INVERTED), live, INTERPRETED)
+    byte = tl.where(number == number, number, 0.0).to(tl.uint8)
+    if FRAMES:
+        tl.store(frames + picture * frames_picture + inner, byte, mask=live)
+    if RING:
+        place = tl.load(turned) if TURNED else slot.to(tl.int64)
+        inside = (place >= 0) & (place < slots)
+        tl.store(ring + picture * ring_picture + place * ring_slot + inner, byte, mask=live & inside)
+
+
+def start(
+    seeds: Tensor, first: Tensor, second: Tensor, shape: Sequence[int], stream: int, scale: float, into: float,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """As `reference.start`."""
+    rows, count = len(seeds), prod(shape)
+    x = torch.empty(rows, *shape, dtype=torch.float32, device=seeds.device)
+    scaled = torch.empty(rows, *shape, dtype=dtype, device=seeds.device)
+    if x.numel():
+        start_kernel[(rows * triton.cdiv(count, BLOCK),)](
+            seeds.contiguous(), first.contiguous(), second.contiguous(), x, scaled, stream, scale, into, count,
+            **options(),
+        )  # fmt: skip
+    return x, scaled
+
+
+def advance(
+    x: Tensor, raw: Tensor, base: Tensor | None, skip: float, out: float, sigma: float, after: float, into: float,
+    rounding: bool, dtype: torch.dtype, inverted: bool | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """As `reference.advance`; `inverted` says how to divide, if not as torch does on this device."""
+    moved = torch.empty(x.shape, dtype=torch.float32, device=x.device)
+    scaled = torch.empty(x.shape, dtype=dtype, device=x.device)
+    if x.numel():
+        raw, base = near(raw), near(base) if rounding and base is not None else None
+        read = base if base is not None else x
+        advance_kernel[grid(x)](
+            x.contiguous(), raw, read, moved, scaled, skip, out, sigma, inverse(sigma), after - sigma, into,
+            *raw.stride(), *read.stride(), SIDE=x.shape[-1], BASED=base is not None, ROUNDED=rounding,
+            INVERTED=x.is_cuda if inverted is None else inverted, **options(),
+        )  # fmt: skip
+    return moved, scaled
+
+
+def finish(
+    x: Tensor, raw: Tensor, base: Tensor | None, skip: float, out: float, sigma: float, rounding: bool,
+    ring: Tensor | None, slot: int | Tensor, frames: Tensor | None, dtype: torch.dtype, inverted: bool | None = None,
+) -> Tensor:  # fmt: skip
+    """As `reference.finish`; `inverted` as in `advance`."""
+    frame = torch.empty(x.shape, dtype=dtype, device=x.device)
+    if x.numel():
+        raw, read = near(raw), x if base is None else near(base)
+        turned = slot if isinstance(slot, Tensor) else None
+        by_picture, by_slot = (0, 0) if ring is None else ring.stride()[:2]
+        finish_kernel[grid(x)](
+            x.contiguous(), raw, read, frame, x if frames is None else frames, x if ring is None else ring,
+            x if turned is None else turned, skip, out, sigma, inverse(sigma), 0.0 - sigma, *raw.stride(),
+            *read.stride(), 0 if frames is None else frames.stride(0), by_picture, by_slot,
+            0 if ring is None else ring.shape[1], 0 if isinstance(slot, Tensor) else slot,
+            SIDE=x.shape[-1], BASED=base is not None, ROUNDED=rounding,
+            INVERTED=x.is_cuda if inverted is None else inverted, FRAMES=frames is not None, RING=ring is not None,
+            TURNED=turned is not None, **options(),
+        )  # fmt: skip
+    return frame
+
+
+def grid(x: Tensor) -> tuple[int]:
+    return (len(x) * triton.cdiv(x[0].numel(), BLOCK),)
+
+
+def inverse(sigma: float) -> float:
+    """1 / sigma in float32, as torch has it."""
+    return float(np.float32(1) / np.float32(sigma))
+
+
+def near(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy if one of its pictures reaches further than 32 bits count."""
+    reach = sum((size - 1) * step for size, step in zip(tensor.shape[1:], tensor.stride()[1:], strict=True))
+    return tensor if reach < REACH else tensor.contiguous()
+
+
+def options() -> dict[str, Any]:
+    interpreted = bool(triton.knobs.runtime.interpret)
+    return {"BLOCK": BLOCK, "INTERPRETED": interpreted, "num_warps": WARPS, "enable_fp_fusion": False}
+
+
+TYPES = {
+    **dict.fromkeys(("seeds", "first", "second", "turned"), "*i64"),
+    **dict.fromkeys(("x", "base", "moved"), "*fp32"),
+    **dict.fromkeys(("frames", "ring"), "*u8"),
+    **dict.fromkeys(("scale", "skip", "out", "sigma", "inverse", "step", "into"), "fp32"),
+}
+"""Of arguments; what is not here is a stride, a count or a slot, or has the dtype that the network takes and gives."""
+ALL = {"BASED": 1, "ROUNDED": 1, "INVERTED": 1, "INTERPRETED": 0, "BLOCK": BLOCK}
+AHEAD = {
+    f"{name}[{side},{values}]": Ahead(
+        kernel=kernel,
+        signature={
+            argument: TYPES.get(argument, f"*{values}" if argument in ("raw", "scaled", "frame") else "i32")
+            for argument in kernel.arg_names
+            if argument not in constants and argument != "SIDE"
+        },
+        constants=constants if kernel is start_kernel else {**constants, "SIDE": side},
+        warps=WARPS,
+    )
+    for side in (48, 64)
+    for values in ("fp32", "bf16")
+    for name, kernel, constants in (
+        ("start", start_kernel, {"BLOCK": BLOCK, "INTERPRETED": 0}),
+        ("advance", advance_kernel, ALL),
+        ("finish", finish_kernel, {**ALL, "FRAMES": 1, "RING": 1, "TURNED": 1}),
+    )
+}
