@@ -259,14 +259,14 @@ def test_heads_that_memory_gives_at_once_are_taken_together(gpu, heads, features
 # ---- the operator, and who serves a call
 
 
-@pytest.mark.usefixtures("gpu")
-def test_asked_for_by_name_the_kernels_serve_and_differentiate(use) -> None:
+def test_asked_for_by_name_the_kernels_serve_and_differentiate(gpu, use) -> None:
     """The upstream gradient comes as it likes: here expanded and transposed."""
     qkv, _ = problem((2, 6, 2, 8))
     sides = torch.randn(8, 2).T
     results = []
     for name in ("gpu", "reference"):
         use(name)
+        assert (operators._on_cpu().forward is gpu.attention) == (name == "gpu")
         leaf = qkv.clone().requires_grad_()
         out = attention(leaf, frame=3, window=1)
         results.append((out, *torch.autograd.grad((out * sides).sum(), leaf)))
@@ -335,6 +335,17 @@ def test_frames_and_windows_that_hide_nothing_are_no_problem_of_their_own(monkey
     qkv, _ = problem((1, tokens, 1, 4))
     torch.testing.assert_close(attention(qkv, frame=frame, window=window), by_hand(qkv, frame, window))
     assert (asked[0].frame, asked[0].window) == (0 if frame == tokens else frame, 0)
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_the_choice_rests_on_whether_a_gradient_is_asked_for(monkeypatch, asks) -> None:
+    seen = []
+    monkeypatch.setattr(SWITCH, "serve", lambda _, given: seen.append(given.grad) or "torch")
+    qkv = problem((1, 4, 1, 4))[0].requires_grad_(asks)
+    attention(qkv)
+    with torch.no_grad():
+        attention(qkv)
+    assert seen == [asks, False]
 
 
 @pytest.mark.parametrize(

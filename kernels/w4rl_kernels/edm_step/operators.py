@@ -48,10 +48,10 @@ class Steps(NamedTuple):
 
 
 def key(problem: Problem) -> str:
-    """The class of shapes that a measurement stands for: "advance, 256 pictures of 6912, bfloat16 to bfloat16"."""
+    """The class of shapes that a measurement stands for: "advance, pictures of 6912, bfloat16 to bfloat16"."""
     read, made = (str(each).removeprefix("torch.") for each in (problem.raw, problem.made))
     dtypes = made if problem.raw is None else f"{read} to {made}"
-    return f"{problem.part}, {problem.pictures} pictures of {problem.size}, {dtypes}"
+    return f"{problem.part}, pictures of {problem.size}, {dtypes}"
 
 
 def refuses(problem: Problem) -> str | None:
