@@ -381,7 +381,7 @@ def test_auto_takes_no_kernel_that_was_not_measured(asked, monkeypatch) -> None:
     seen = []
     monkeypatch.setattr(measured, "unproven", lambda op, key: seen.append((op, key)) or "not measured")
     assert SWITCH.serve("cuda", problem()) == "torch"
-    assert seen == ([("edm_step", "advance, 2 pictures of 588, float32 to bfloat16")] if TRITON else [])
+    assert seen == ([("edm_step", "advance, pictures of 588, float32 to bfloat16")] if TRITON else [])
     assert key(problem(part="start", raw=None)) == "start, pictures of 588, bfloat16"
 
 
