@@ -26,7 +26,7 @@ from bench.delay import circle
 from w4rl_fast.control import Looks
 from w4rl_fast.measure import write_result
 from w4rl_fast.policy.gaussian import GaussianPolicy, PolicyConfig
-from w4rl_fast.robot.arm import Command
+from w4rl_fast.robot.arm import ArmLost, Command
 from w4rl_fast.robot.decider import Decider
 from w4rl_fast.robot.process_arm import ProcessArm
 from w4rl_fast.robot.protocol import TICK, Kind
@@ -117,13 +117,16 @@ def by_process(seconds: float, loss: float) -> dict[str, Any]:
             late = refused = turns = 0
             while state.tick - begin < seconds / TICK:
                 due = begin + round(turns / RATE / TICK)
-                state = arm.wait(due)
-                late += state.tick - due > 10
-                policy.decide()
-                values[:, :3] = [circle(state.tick - begin + at, home) for at in times]
-                values[:, 3:] = turn
-                refused += bool(arm.send(Command(Kind.POSES, state.tick + times, values.copy())).refused)
                 turns += 1
+                try:
+                    state = arm.wait(due)
+                    late += state.tick - due > 10
+                    policy.decide()
+                    values[:, :3] = [circle(state.tick - begin + at, home) for at in times]
+                    values[:, 3:] = turn
+                    refused += bool(arm.send(Command(Kind.POSES, state.tick + times, values.copy())).refused)
+                except ArmLost:  # a reflex: counted by the robot
+                    state = arm.recover()
             arm.rest()
             intervals, steps = arm.histograms()
             last = arm.last()
