@@ -16,6 +16,7 @@ from pathlib import Path
 from w4rl_engines.registry import BACKENDS, unavailable, version
 from w4rl_fast.measure import cpu_model, memory_bytes, package_version
 from w4rl_fast.progress import format_bytes
+from w4rl_kernels import probe
 from w4rl_kernels.threads import physical_cores
 
 DISTRIBUTION = "w4rl-fast"
@@ -111,7 +112,7 @@ def _kernels() -> Iterator[Finding]:
     yield _numba()
     yield _triton()
     yield _window_gather()
-    for op in ("attention", "norm_act", "edm_step"):
+    for op in ("noise", "attention", "norm_act", "edm_step"):
         yield _switch(op)
 
 
@@ -127,11 +128,12 @@ def _numba() -> Finding:
 
 
 def _triton() -> Finding:
-    if not _is_there("triton"):
-        return Finding(room="kernels", name="triton", ok=False, detail="not installed", remedy=_install("triton"))
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    reason, _, remedy = (probe.triton_on_gpu() or "").partition("; ")
+    if reason:
+        return Finding(room="kernels", name="triton", ok=False, detail=reason, remedy=remedy)
+    interpreted = probe.triton_interpreted() is None
     how = "interpreted on the CPU (TRITON_INTERPRET=1)" if interpreted else "compiled; it needs a GPU to run"
-    return Finding(room="kernels", name="triton", ok=True, detail=f"{package_version('triton')}, {how}")
+    return Finding(room="kernels", name="triton", ok=True, detail=f"{probe.triton_release()}, {how}")
 
 
 def _window_gather() -> Finding:
@@ -145,17 +147,50 @@ def _window_gather() -> Finding:
 
 
 def _switch(op: str) -> Finding:
-    """Of an op that is chosen call by call: what was asked for, and why not ours where it cannot run."""
+    """Of an op that is chosen call by call: what serves it on this machine, and why not Triton's kernel."""
     try:
+        import torch
+
         switch = import_module(f"w4rl_kernels.{op}").SWITCH
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        lacks = {each.name: each.unavailable() for each in switch.there(device)}
     except Exception as error:
         detail = f"cannot be used: {type(error).__name__}: {error}"
-        return Finding(room="kernels", name=op, ok=False, detail=detail, remedy=_install(""))
-    ours = next(each for each in switch.implementations["cuda"] if each.name == "gpu")
-    why = ours.unavailable()
-    how = f"not by Triton: {why}" if why else "by Triton on a GPU where that was measured to win"
-    asked = "torch's own" if switch.asked == "auto" else f"{switch.asked}, as {switch.variable} asks"
-    return Finding(room="kernels", name=op, ok=True, detail=f"{asked}; {how}")
+        variable = f"W4RL_{op.upper()}"
+        remedy = f"unset {variable}" if variable in str(error) else _install("")
+        return Finding(room="kernels", name=op, ok=False, detail=detail, remedy=remedy)
+    works = [name for name, lack in lacks.items() if lack is None]
+    if switch.asked == "auto":
+        return Finding(room="kernels", name=op, ok=True, detail=_auto(op, device, works, lacks["gpu"]))
+    asked = f"{switch.asked}, as {switch.variable} asks"
+    if switch.asked in works:
+        return Finding(room="kernels", name=op, ok=True, detail=asked)
+    why, _, cure = (lacks.get(switch.asked) or f"on {device} it has only {', '.join(lacks)}").partition("; ")
+    remedy = f"unset {switch.variable}, or ask for {' or '.join(works)}" + (f"; {cure}" if cure else "")
+    return Finding(room="kernels", name=op, ok=False, detail=f"{asked}, cannot run: {why}", remedy=remedy)
+
+
+def _auto(op: str, device: str, works: list[str], lack: str | None) -> str:
+    """What `auto` serves: on a CPU the first that works, on a GPU Triton's kernel where it was measured to win."""
+    first, other = works[0], next(name for name in works if name != "gpu")
+    if device == "cuda" and lack is None:
+        return f"auto: gpu where it was measured to win, {other} elsewhere; {_measurements(op)}"
+    why = (lack or "interpreted, so only if asked for").partition("; ")[0]
+    return f"auto: {first}; not gpu: {why}"
+
+
+def _measurements(op: str) -> str:
+    """On which architectures the kernel of an op was measured; those on another than this GPU's count for nothing."""
+    import torch
+
+    from w4rl_kernels import measured
+
+    here = "sm_{}{}".format(*torch.cuda.get_device_capability())
+    there = [architecture for architecture, ops in measured.table().items() if ops.get(op)]
+    if not there:
+        return "no measurements: python -m bench.gpu ops"
+    found = f"measured on {', '.join(there)}"
+    return found if here in there else f"{found}, not on {here}: python -m bench.gpu ops"
 
 
 def _engines() -> Iterator[Finding]:

@@ -13,6 +13,8 @@ Function = TypeVar("Function")
 
 NAMES = ("reference", "torch", "cpu", "gpu")
 """Of implementations: the definition, torch's own operators, our own on a CPU and on a GPU."""
+ANYWHERE = ("torch", "reference")
+"""Those that are plain operators of torch and so run on every kind of device, the faster one first."""
 log = logging.getLogger("w4rl_kernels")
 
 
@@ -54,7 +56,10 @@ class Choice(Generic[Function]):
 
 
 def select(op: str, implementations: Sequence[Implementation[Function]], name: str = "auto") -> Choice[Function]:
-    """Choose the implementation called `name`, or with "auto" the first that can run; order them fastest first."""
+    """Choose the implementation called `name`, or with "auto" the first that can run; order them fastest first.
+
+    What "auto" passes over is logged.
+    """
     passed_over: dict[str, str] = {}
     for implementation in implementations:
         if name in ("auto", implementation.name):
@@ -62,6 +67,7 @@ def select(op: str, implementations: Sequence[Implementation[Function]], name: s
             if reason is None:
                 return Choice(name=implementation.name, function=implementation.load(), passed_over=passed_over)
             passed_over[implementation.name] = reason
+            log.info(f"{op}: not {implementation.name}: {reason}")
     available = [each.name for each in implementations if each.unavailable() is None]
     known = [each.name for each in implementations]
     why = "; ".join(passed_over.values()) or f"{op} has only {', '.join(known)}"
@@ -76,7 +82,7 @@ class Switch(Generic[Function]):
 
     `auto` takes the first that can run, can take the problem and has been measured to win; what it passes over is
     logged once. A name that was asked for, by `use` or in the environment, is met or refused. `problems` makes of some
-    facts what describes a call.
+    facts what describes a call. A kind of device without a list of its own has what is plain torch in that of "cpu".
     """
 
     def __init__(
@@ -85,31 +91,41 @@ class Switch(Generic[Function]):
     ) -> None:  # fmt: skip
         self.op, self.implementations, self.problems = op, implementations, problems
         self.variable = f"W4RL_{op.upper()}"
-        self.use(os.environ.get(self.variable, "auto"))
         self._told: set[str] = set()
+        self._answers: dict[tuple[Any, ...], str] = {}
+        self.use(os.environ.get(self.variable, "auto"))
 
     def use(self, name: str) -> None:
-        """Ask for an implementation by name from now on, or for "auto"."""
+        """Ask for an implementation by name from now on, or for "auto"; what was answered before is forgotten."""
         if name != "auto" and name not in NAMES:
             raise ImplementationUnavailable(
                 f"implementation {name!r} of {self.op}: a name is one of {', '.join(NAMES)} or auto. "
                 f"Use one of these, here or in {self.variable}"
             )
         self.asked = name
+        self._answers.clear()
 
     def of(self, device: str, *facts: Any) -> str:
-        """As `serve`, for a graph that is being compiled too: one for each size, and the choice is a constant of it."""
+        """As `serve`, for a graph that is being compiled too: one for each size, and the choice is a constant of it.
+
+        Away from a CPU an answer is kept until `use` is called again.
+        """
         fixed = [operator.index(each) if type(each) is not bool and isinstance(each, int) else each for each in facts]
         return str(self._constant(device, *fixed))
 
     @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
     def _constant(self, device: str, *facts: Any) -> str:
         """Facts one by one: on the way here a whole named tuple would lose its fields."""
-        return self.serve(device, self.problems(*facts))
+        if device == "cpu":  # torch's own comes first: cheap to ask, and TRITON_INTERPRET may change
+            return self.serve(device, self.problems(*facts))
+        call = (self.asked, device, *facts)
+        if (name := self._answers.get(call)) is None:
+            name = self._answers[call] = self.serve(device, self.problems(*facts))
+        return name
 
     def serve(self, device: str, problem: Any) -> str:
-        """The name of the implementation for a problem on a kind of device ("cpu", "cuda")."""
-        there = self.implementations[device]
+        """The name of the implementation for a problem on a kind of device ("cpu", "cuda"), asked anew."""
+        there = self.there(device)
         if self.asked != "auto":
             return self._asked(there, device, problem).name
         for each in there:
@@ -125,7 +141,13 @@ class Switch(Generic[Function]):
 
     def function(self, device: str, name: str) -> Function:
         """What `serve` named."""
-        return next(each for each in self.implementations[device] if each.name == name).load()
+        return next(each for each in self.there(device) if each.name == name).load()
+
+    def there(self, device: str) -> Sequence[Implementation[Function]]:
+        """What there is for a kind of device, whether it can run or not, in the order in which "auto" asks."""
+        if device in self.implementations:
+            return self.implementations[device]
+        return [each for name in ANYWHERE for each in self.implementations["cpu"] if each.name == name]
 
     def _asked(self, there: Sequence[Implementation[Function]], device: str, problem: Any) -> Implementation[Function]:
         found = next((each for each in there if each.name == self.asked), None)

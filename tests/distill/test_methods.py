@@ -12,7 +12,7 @@ from w4rl_fast.distill.methods import METHODS
 from w4rl_fast.distill.student import make_student, paint, resampled, with_steps
 from w4rl_fast.errors import UserError
 from w4rl_fast.fit import generator_at
-from w4rl_fast.world.denoiser import spread
+from w4rl_fast.world.denoiser import level_of, spread
 from w4rl_fast.world.losses import Disturbance, context_of
 from w4rl_fast.world.sampler import karras_sigmas
 
@@ -35,7 +35,8 @@ def test_a_student_that_has_learnt_nothing_is_its_teacher_in_so_many_steps(teach
     context, noise = context_of(batch, 2), torch.randn(6, 3, 16, 16)
     frame, place = student(context, noise)
     sigmas = karras_sigmas(steps, sigma_min=0.3, sigma_max=5.0)
-    expected, expected_place = teacher(context, noise, sigmas=sigmas)
+    levels = [level_of(sigma, teacher.config.noise) for sigma in sigmas[:-1]]
+    expected, expected_place = teacher(context, noise, levels=levels)
     assert torch.equal(frame, expected)
     assert torch.equal(place, expected_place)
     painted = student.to_frame(paint(student, context, noise, place), context)

@@ -180,6 +180,8 @@ def test_refinement_imagines_in_the_fastest_student_that_is_fit(run, store, teac
     says("untrue", 0.1, "action response 0.1")
     assert fastest_fit(run) == "fast"
     assert "slow, untrue" in refusal("refine", "ppo", run, *ONCE, "--world", "nobody")
+    assert "device=cuda" in refusal("refine", "ppo", run, *ONCE, "--graph")
+    assert "--device cpu" in refusal("refine", "ppo", run, *ONCE, "--device", "nowhere")
     result = cli("refine", "ppo", run, *ONCE)
     assert result.exit_code == 0, result.output
     assert "in the student fast" in result.stdout

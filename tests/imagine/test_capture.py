@@ -75,8 +75,7 @@ class Recordings:
 @pytest.fixture(autouse=True)
 def seen_by_torch(monkeypatch):
     """Noise by torch's operators, as on a GPU; numba's loops are seen by no dispatcher."""
-    reference = next(each for each in noise.IMPLEMENTATIONS if each.name == "reference")
-    monkeypatch.setattr(noise, "CHOICE", noise.select("normal_noise", [reference]))
+    monkeypatch.setattr(noise.SWITCH, "asked", "reference")
 
 
 @pytest.fixture

@@ -1,9 +1,13 @@
 """A world is a function of its own seed and actions: bit for bit on the eager path of a CPU."""
 
+import importlib.util
+import os
+
 import pytest
 import torch
 
 from w4rl_fast.imagine import StartConfig, load_starts
+from w4rl_kernels import edm_step, noise
 
 STEPS = 12
 
@@ -55,6 +59,33 @@ def test_the_same_run_twice_is_the_same(imagine, many) -> None:
     imagination = imagine(9)
     assert same(trajectory(imagination, seeds, acted), seen)
     assert same(trajectory(imagination, seeds, acted), seen), "an imagination that was used before is like a new one"
+
+
+def test_an_engine_that_is_given_numbers_and_gives_frames_imagines_the_same(imagine, many) -> None:
+    """The module itself is given a draw, and writes its bytes where they belong."""
+    seeds, acted, seen = many
+    module = imagine(1).module
+    assert same(trajectory(imagine(9, engine=lambda *given: module(*given)), seeds, acted), seen)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason='pip install "w4rl-fast[triton]"')
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="set TRITON_INTERPRET=1 for the whole run")
+def test_our_kernels_imagine_the_same(imagine, many, monkeypatch) -> None:
+    """Noise, the sampler's steps, and what lands in the rings, by Triton's interpreter."""
+    seeds, acted, seen = many
+    for switch in (edm_step.SWITCH, noise.SWITCH):
+        monkeypatch.setattr(switch, "asked", "gpu")
+    assert same(trajectory(imagine(9), seeds, acted[:3]), [each[:3] for each in seen])
+
+
+def test_the_noise_that_led_here_is_that_of_the_step_before(imagine) -> None:
+    given, module = [], imagine(1).module
+    worlds = imagine(4, engine=lambda *inputs: given.append(inputs[5].clone()) or module(*inputs))
+    worlds.reset(3)
+    for _ in range(7):  # past the end of an episode
+        worlds.advance(torch.zeros(4, 2))
+        assert torch.equal(worlds.last_noise(), given[-1])
+        worlds.restart(worlds.late | worlds.won)
 
 
 def test_bfloat16_keeps_it_too(imagine) -> None:

@@ -83,6 +83,11 @@ class BeginsInTheOldPicture(Imagination):
         self.past.frames.copy_(kept)
 
 
+class LandsInTheSlotBefore(Imagination):
+    def landing(self, part):
+        return super().landing(part)._replace(slot=self.past.newest)
+
+
 class ForgetsWhoWasReset(Imagination):
     """The clock goes on where an episode ended."""
 
@@ -102,6 +107,7 @@ MUTANTS = [
     ActionOfTheStepBefore,
     ShowsTheOldEpisodeOnceMore,
     BeginsInTheOldPicture,
+    LandsInTheSlotBefore,
     ForgetsWhoWasReset,
     LastObservationIsTheNewOne,
 ]

@@ -11,7 +11,8 @@ from w4rl_fast.errors import UserError
 from w4rl_fast.imagine import WorldStep
 from w4rl_fast.reward import RewardConfig, RewardModel
 from w4rl_fast.world.config import SamplingConfig
-from w4rl_fast.world.model import Context, WorldModel, round_to_bytes
+from w4rl_fast.world.model import Context, WorldModel
+from w4rl_kernels.edm_step import round_to_bytes
 
 
 def inputs(world, count=4):
@@ -60,9 +61,9 @@ def test_a_classifier_of_two_frames_sees_the_present_and_what_follows(world) -> 
 def test_the_number_of_sampling_steps_may_be_another(world, reward) -> None:
     given = inputs(world)
     one = WorldStep(world, reward, sampling_steps=1)
-    assert one.sigmas == (world.config.sampling.sigma_max, 0.0)
+    assert [each.sigma for each in one.levels] == [world.config.sampling.sigma_max]
     frame, _, _ = one(*given)
-    assert torch.equal(frame, world(Context(*given[:4]), given[5], sigmas=(world.config.sampling.sigma_max, 0.0))[0])
+    assert torch.equal(frame, world(Context(*given[:4]), given[5], levels=world.levels[:1])[0])
     assert not torch.equal(frame, WorldStep(world, reward, sampling_steps=4)(*given)[0])
 
 

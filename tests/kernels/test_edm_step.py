@@ -3,7 +3,6 @@
 import importlib.util
 import itertools
 import os
-from collections.abc import Sequence
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from w4rl_kernels import measured
 from w4rl_kernels.edm_step import SWITCH, Problem, advance, finish, key, operators, reference, start, traffic
-from w4rl_kernels.noise import normal_noise
+from w4rl_kernels.noise import Draw, normal_noise
 from w4rl_kernels.select import ImplementationUnavailable
 
 TRITON = importlib.util.find_spec("triton") is not None
@@ -92,73 +91,6 @@ def results(x: Tensor, raw: Tensor, base: Tensor | None, dtype: torch.dtype, rou
     return {"moved": moved, "scaled": scaled, "frame": frame, "ring": ring, "frames": frames}
 
 
-# ---- today's code
-
-
-@pytest.mark.parametrize(("anchor", "residual"), [(False, False), (True, False), (True, True)])
-@pytest.mark.parametrize("rounding", [False, True])
-@pytest.mark.parametrize("name", ["torch", "gpu"])
-def test_the_world_model_draws_the_same_frames(asked, name: str, anchor: bool, residual: bool, rounding: bool) -> None:
-    from w4rl_fast.world.config import BackboneConfig, NoiseConfig, SamplingConfig, WorldConfig
-    from w4rl_fast.world.denoiser import scales
-    from w4rl_fast.world.model import Context, WorldModel
-
-    torch.manual_seed(5)
-    backbone = BackboneConfig(patch=4, widths=(32,), depths=(1,), attention=(False,), condition_dim=16)
-    noise = NoiseConfig(skip=residual)
-    sampling = SamplingConfig(steps=3, round_to_bytes=rounding)
-    config = WorldConfig(
-        image_size=8, action_dim=2, proprio_dim=3, anchor=anchor, residual=residual, backbone=backbone, noise=noise,
-        sampling=sampling,
-    )  # fmt: skip
-    world, count = WorldModel(config).eval(), 2
-    history = reference.round_to_bytes(torch.randn(count, config.history, 3, 8, 8))
-    proprio, actions = torch.randn(count, config.history, 3), torch.rand(count, config.history, 2) * 2 - 1
-    context, sigmas = Context(history, proprio, actions, history[:, 0]), world.sigmas
-    levels = [scales(torch.full((count,), sigma), noise) for sigma in sigmas[:-1]]
-    numbers = [
-        {"skip": float(c.skip[0]), "out": float(c.out[0]), "sigma": s} for c, s in zip(levels, sigmas, strict=False)
-    ]
-    intos = [float(level.into[0]) for level in levels]
-    asked(name)
-    with torch.no_grad():
-        for weights in world.parameters():  # some begin at zero, and nothing would depend on the picture
-            weights.copy_(torch.randn_like(weights) * 0.2)
-        drawn = normal_noise(*where(count), (3, 8, 8), stream=4)
-        passed, sample = [], world.sampler
-
-        def watched(denoise, x: Tensor, levels: Sequence[float]) -> Tensor:
-            for pair in itertools.pairwise(levels):
-                x = sample(denoise, x, pair)
-                passed.append(x)
-            return x
-
-        world.sampler = watched
-        wanted, body = world(context, drawn)
-        base = world.base(context)
-        given = {"stream": 4, "scale": world.start_std, "into": intos[0], "dtype": torch.float32}
-        x, scaled = start(*where(count), (3, 8, 8), **given)
-        for number, after in enumerate(sigmas[1:]):
-            raw = world.network(scaled, levels[number].noise, context, body)
-            if after == 0:
-                break
-            then = {"after": after, "into": intos[number + 1], "rounding": rounding, "dtype": torch.float32}
-            x, scaled = advance(x, raw, base, **numbers[number], **then)
-            assert same(x, passed[number]), number
-        frames = torch.zeros(count, 3, 8, 8, dtype=torch.uint8)
-        made = finish(x, raw, base, **numbers[number], rounding=rounding, frames=frames)
-    assert same(made, wanted)
-    assert frames.unique().numel() > 50
-    assert torch.equal(frames, torch.empty_like(frames).copy_(wanted.add(1).mul_(127.5).round_()))
-
-
-def test_rounding_is_the_world_models() -> None:
-    from w4rl_fast.world.model import round_to_bytes
-
-    x = torch.cat([torch.linspace(-1.2, 1.2, 10_001), torch.tensor([NAN, -float("inf"), float("inf"), -0.0])])
-    assert same(reference.round_to_bytes(x), round_to_bytes(x))
-
-
 # ---- every implementation is the reference, bit for bit
 
 
@@ -169,7 +101,7 @@ def test_rounding_is_the_world_models() -> None:
 def test_a_start_is_the_noise_scaled(asked, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     count, *sizes = shape
     asked(name)
-    x, scaled = start(*where(count), sizes, stream=2**32 - 1, scale=5.3, into=0.197, dtype=dtype)
+    x, scaled = start(Draw(*where(count), 2**32 - 1), sizes, scale=5.3, into=0.197, dtype=dtype)
     wanted = normal_noise(*where(count), sizes, stream=2**32 - 1) * 5.3
     assert same(x, wanted)
     assert same(scaled, (wanted * 0.197).to(dtype))
@@ -446,9 +378,8 @@ def test_bad_input_is_named(changed, words: str) -> None:
 )
 def test_a_bad_start_is_named(changed, words: str) -> None:
     given = {name: torch.zeros(2, dtype=torch.int64) for name in ("seeds", "first", "second")}
-    numbers = {"stream": 0, "scale": 1.0, "into": 1.0, "dtype": torch.float32}
     with pytest.raises(ValueError, match=words):
-        start(**{**given, "shape": (3, 4, 4), **numbers, **changed})
+        start(Draw(**{**given, **changed}), (3, 4, 4), scale=1.0, into=1.0, dtype=torch.float32)
 
 
 def test_where_gradients_are_off_a_parameter_is_no_trouble() -> None:
@@ -475,7 +406,7 @@ class Whole(torch.nn.Module):
     """A picture out of seeds in two steps, and a ring that is turned."""
 
     def forward(self, seeds: Tensor, base: Tensor, ring: Tensor, slot: Tensor) -> Tensor:
-        x, scaled = start(seeds, seeds, seeds, (3, 4, 4), stream=0, scale=5.0, into=0.2, dtype=torch.bfloat16)
+        x, scaled = start(Draw(seeds, seeds, seeds), (3, 4, 4), scale=5.0, into=0.2, dtype=torch.bfloat16)
         x, scaled = advance(x, scaled * 2, base, **STEP, rounding=True, dtype=torch.bfloat16)
         return finish(x, scaled * 3, base, **NUMBERS, rounding=True, ring=ring, slot=slot)
 

@@ -1,5 +1,6 @@
 """Counter-based noise: the published numbers, one definition everywhere, and nothing but the counter matters."""
 
+import importlib.util
 import math
 
 import numpy as np
@@ -8,7 +9,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from w4rl_kernels.noise import CHOICE, IMPLEMENTATIONS, cpu, normal_noise, random_bits, reference
+from w4rl_kernels import measured
+from w4rl_kernels.noise import (
+    IMPLEMENTATIONS,
+    SWITCH,
+    Draw,
+    Problem,
+    cpu,
+    key,
+    normal_noise,
+    random_bits,
+    reference,
+    refuses,
+)
 
 # Random123, tests/kat_vectors: counter, key, result of philox4x32 with 10 rounds.
 KNOWN = [
@@ -17,6 +30,7 @@ KNOWN = [
     ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
 ]
 WORDS = st.integers(0, 2**32 - 1)
+HERE = [each for each in IMPLEMENTATIONS["cpu"] if each.unavailable() is None]
 
 
 def words(text):
@@ -43,12 +57,12 @@ def test_counter_and_key_are_where_the_docstring_says() -> None:
 
 
 def test_the_fast_way_meets_the_published_vectors() -> None:
-    for counter, key, expected in KNOWN:
-        given_words = [np.uint32(int(word, 16)) for word in f"{counter} {key}".split()]
+    for counter, chosen, expected in KNOWN:
+        given_words = [np.uint32(int(word, 16)) for word in f"{counter} {chosen}".split()]
         assert tuple(int(word) for word in cpu.philox(*given_words)) == tuple(int(w, 16) for w in expected.split())
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda each: each.name)
+@pytest.mark.parametrize("implementation", HERE, ids=lambda each: each.name)
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(-(2**63), 2**63 - 1), first=WORDS, second=WORDS, stream=WORDS, count=st.integers(0, 133))
 def test_every_way_gives_the_reference_bit_for_bit(implementation, seed, first, second, stream, count) -> None:
@@ -126,8 +140,35 @@ def test_memory_that_is_given_is_filled_whole() -> None:
     assert torch.equal(out, normal_noise(*where, (3, 5)))
 
 
+def test_a_draw_is_the_noise_that_it_says() -> None:
+    where = torch.arange(3), torch.arange(3) + 5, torch.arange(3) * 2
+    assert torch.equal(Draw(*where, 7).normal((2, 5)), normal_noise(*where, (2, 5), stream=7))
+
+
+@pytest.mark.skipif(len(HERE) < 3, reason="set TRITON_INTERPRET=1, with Triton")
+def test_the_kernel_gives_the_same_noise_in_a_few_large_programs(monkeypatch) -> None:
+    """A quarter of a million numbers: every quadrant, and nearly every exponent there is."""
+    from w4rl_kernels.noise import gpu
+
+    monkeypatch.setattr(gpu, "BLOCK", 2**14)
+    where, out = (torch.arange(8), torch.arange(8) * 3, torch.arange(8) % 5), torch.full((8, 30_000), torch.nan)
+    gpu.normal(*where, 2**32 - 1, out)
+    assert torch.equal(out, reference.normal(*where, 30_000, 2**32 - 1))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason='pip install "w4rl-fast[triton]"')
+def test_auto_takes_no_kernel_that_was_not_measured(monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(measured, "unproven", lambda op, name: seen.append((op, name)))
+    assert SWITCH.serve("cuda", Problem(2, 6912)) == "gpu"
+    assert seen == [("noise", key(Problem(2, 6912)))] != [("noise", key(Problem(2, 4)))]
+    monkeypatch.setattr(measured, "unproven", lambda *_: "not measured")
+    assert SWITCH.serve("cuda", Problem(2, 6912)) == "reference"
+    assert "32 bits" in refuses(Problem(2, 2**31))
+
+
 def test_the_fast_way_is_chosen() -> None:
-    assert CHOICE.name == "cpu", CHOICE.why
+    assert SWITCH.serve("cpu", Problem(64, 6912)) == "cpu"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from w4rl_fast.report.kernels import in_words, write_kernels_report
 from w4rl_fast.speed import kernels
 from w4rl_fast.speed.kernels import EMBED, EMBED_BOTH, GATHER, NO_GPU, NOISE, ON_GPU, Sizes, measure_kernels
 from w4rl_kernels import noise, window_gather
-from w4rl_kernels.select import Choice
+from w4rl_kernels.select import Choice, Implementation
 from w4rl_kernels.two_hot import operators
 from w4rl_kernels.window_gather import cpu as native
 
@@ -90,7 +90,7 @@ def wrong_backward(*tensors):
 
 
 def wrong_noise(*tensors):
-    noise.REFERENCE.normal(*tensors)
+    noise.REFERENCE.load().normal(*tensors)
     tensors[-1][-1, -1] += 1e-6
 
 
@@ -110,10 +110,15 @@ def embedding_with(monkeypatch, **parts):
     monkeypatch.setattr(operators, "CPU", mutant(EMBEDDING._replace(**parts)))
 
 
+def noise_with(normal):
+    pair = noise.REFERENCE.load()._replace(normal=normal)
+    return Implementation(name="cpu", load=lambda: pair)
+
+
 MUTANTS = {
     f"{EMBED} in": lambda patch: embedding_with(patch, forward=wrong_forward),
     f"{EMBED_BOTH} in": lambda patch: embedding_with(patch, backward=wrong_backward),
-    f"{NOISE} in": lambda patch: patch.setattr(noise, "CHOICE", mutant(noise.REFERENCE._replace(normal=wrong_noise))),
+    f"{NOISE} in": lambda patch: patch.setitem(noise.IMPLEMENTATIONS, "cpu", (noise_with(wrong_noise),)),
     f"{GATHER} in float32": lambda patch: patch.setattr("w4rl_kernels._native.gather_windows", wrong_frames),
 }
 

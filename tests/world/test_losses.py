@@ -15,7 +15,7 @@ from w4rl_fast.world.model import WorldModel
 class Follows(WorldModel):
     """A world that repeats its last frame, darker by a level, and adds its actions up."""
 
-    def forward(self, context, noise, *, sigmas=None, scene=None):
+    def forward(self, context, noise, *, levels=None, scene=None):
         return context.frames[:, -1] - 1 / 127.5, self.predict_proprio(context)
 
     def predict_proprio(self, context, scene=None):

@@ -11,9 +11,10 @@ from w4rl_fast.errors import UserError
 from w4rl_fast.fit import FitConfig
 from w4rl_fast.world.checkpoint import WEIGHTS, load_world, save_world
 from w4rl_fast.world.config import BackboneConfig, WorldConfig
-from w4rl_fast.world.model import Context, WorldModel, round_to_bytes
+from w4rl_fast.world.model import Context, WorldModel
 from w4rl_fast.world.rollout import roll_out
 from w4rl_fast.world.train import TrainWorldConfig, held_out_windows, train_world
+from w4rl_kernels.edm_step import round_to_bytes
 
 TINY = WorldConfig(
     image_size=16,

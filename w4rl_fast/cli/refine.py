@@ -22,9 +22,20 @@ def refine() -> None:
     show_default=True,
     help="The student to imagine in, or `teacher`; `auto` takes the fastest student that is fit, if there is one.",
 )
+@click.option("--device", default="cpu", show_default=True, help="Where policies act, learn and imagine: cpu, cuda.")
+@click.option("--graph", is_flag=True, help="Record a rollout as one CUDA graph and replay it; needs --device cuda.")
 @click.option("--force", is_flag=True, help="Refine in a world that does not pass its audit, or its gate, too.")
 @click.option("--threads", type=int, help="Threads of torch.  [default: physical cores]")
-def ppo(run: Path, store: Path | None, settings: tuple[str, ...], world: str, force: bool, threads: int | None) -> None:
+def ppo(
+    run: Path,
+    store: Path | None,
+    settings: tuple[str, ...],
+    world: str,
+    device: str,
+    graph: bool,
+    force: bool,
+    threads: int | None,
+) -> None:
     """Refine RUN/policy by PPO into RUN/refined, in worlds that begin as the episodes of STORE do.
 
     STORE is by default the one that RUN was trained on. A world whose replays of real episodes do not end as those did
@@ -50,7 +61,8 @@ def ppo(run: Path, store: Path | None, settings: tuple[str, ...], world: str, fo
         student = fastest_fit(run) if world == "auto" else None if world == "teacher" else world
     if student is not None:
         click.echo(f"imagine in the student {student} (--world teacher imagines in the world that it was made from)")
-    config = override(RefineConfig(ppo=PPOConfig(steps=loaded.task.horizon), student=student), settings)
+    usual = RefineConfig(ppo=PPOConfig(steps=loaded.task.horizon), student=student)
+    config = override(usual, (f"device={device}", f"graph={str(graph).lower()}", *settings))
     result = refine_run(loaded, config, force=force)
     click.echo(
         f"{run / 'refined'}: imagined success {result.score:.1%} after iteration {result.iteration}."

@@ -14,7 +14,6 @@ from w4rl_fast.measure import time_blocks
 from w4rl_fast.reward import RewardModel
 from w4rl_fast.world.losses import context_of
 from w4rl_fast.world.model import Context, WorldModel
-from w4rl_fast.world.sampler import karras_sigmas
 
 WARM_UP, SAMPLES = 2, 12
 
@@ -66,9 +65,7 @@ def measure_costs(worlds: Sequence[WorldModel], reward: RewardModel, batch: Batc
 @torch.no_grad()
 def gflop(world: WorldModel, context: Context, steps: int | None = None) -> float:
     """Of one frame: every step of the network, by default its own, and the vector head."""
-    sampling = world.config.sampling
-    sigmas = karras_sigmas(steps or sampling.steps, sigma_min=sampling.sigma_min, sigma_max=sampling.sigma_max)
     one = Context(*(part[:1] for part in context))
     with FlopCounterMode(display=False) as counter:
-        world(one, torch.zeros_like(one.anchor), sigmas=sigmas)
+        world(one, torch.zeros_like(one.anchor), levels=world.levels_in(steps))
     return float(counter.get_total_flops() / 1e9)

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from w4rl_fast.errors import UserError
 from w4rl_fast.world.config import WorldConfig
-from w4rl_fast.world.model import Context, WorldModel, round_to_bytes
+from w4rl_fast.world.model import Context, WorldModel
+from w4rl_kernels.edm_step import round_to_bytes
 
 
 def make_student(teacher: WorldModel, config: WorldConfig, *, seed: int = 0) -> WorldModel:

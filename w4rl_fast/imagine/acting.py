@@ -76,14 +76,15 @@ class Acting:
         where = (worlds.seeds, worlds.clock, worlds.episodes)
         chance = normal_noise(*where, actions.shape[1:], stream=ACTION_STREAM)
 
-        def run(part: slice) -> tuple[Tensor, Tensor, Tensor]:
+        def run(part: slice) -> tuple[Tensor, Tensor]:
             inputs = worlds.past.gather(part)
-            frames, proprio, logit, drawn, said = self.unit(*inputs, worlds.noise[part], chance[part])
+            frames, proprio, logit, drawn, said = self.unit(*inputs, worlds.noise_of(part), chance[part])
             worlds.past.act(drawn.clamp(-1, 1), part)
             real = len(actions[part])  # the last slice is filled with worlds that nobody asked for
             actions[part].copy_(drawn[:real])
             log_probs[part].copy_(said[:real])
-            return frames, proprio, logit
+            worlds.land(part, frames)
+            return proprio, logit
 
         return worlds.lead_on(run)
 

@@ -14,7 +14,6 @@ from w4rl_fast.policy.gaussian import GaussianPolicy
 from w4rl_fast.reward.config import Rule
 from w4rl_fast.reward.model import RewardModel
 from w4rl_fast.world.model import Context, WorldModel, shifted
-from w4rl_fast.world.sampler import karras_sigmas
 from w4rl_kernels.noise import normal_noise
 
 STEPS = 3
@@ -41,8 +40,7 @@ class Loop:
         sampling_steps: int,
     ) -> None:  # fmt: skip
         self.world, self.reward, self.rule, self.policy, self.starts = world, reward, rule, policy, starts
-        sampling = world.config.sampling
-        self.sigmas = karras_sigmas(sampling_steps, sigma_min=sampling.sigma_min, sigma_max=sampling.sigma_max)
+        self.levels = world.levels_in(sampling_steps)
         self.seeds = torch.arange(worlds)
 
     @torch.no_grad()
@@ -57,7 +55,7 @@ class Loop:
             taken = (mean + std * normal_noise(*where, mean.shape[1:], stream=ACTION_STREAM)).clamp(-1, 1)
             context = context._replace(actions=torch.cat([context.actions[:, :-1], taken[:, None]], 1))
             noise = normal_noise(*where, context.anchor.shape[1:], stream=FRAME_STREAM)
-            frame, place = self.world(context, noise, sigmas=self.sigmas)
+            frame, place = self.world(context, noise, levels=self.levels)
             seen = torch.stack([context.frames[:, -1], frame], 1) if self.reward.config.frames == 2 else frame[:, None]
             said = self.reward(seen, context.anchor).sigmoid() >= self.rule.threshold
             context = shifted(context, frame, place)._replace(actions=context.actions.roll(-1, 1))

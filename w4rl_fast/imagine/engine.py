@@ -44,8 +44,15 @@ class Imagination(Worlds):
         self.engine, self.run = engine_of(engine, self.module)
         super().__init__(world.config, rule, starts, scenes_of(self.module, starts), config)
 
-    def _lead(self, part: slice) -> tuple[Tensor, Tensor, Tensor]:
-        return self.run(*self.past.gather(part), self.noise[part])
+    def _lead(self, part: slice) -> tuple[Tensor, Tensor]:
+        """The module itself draws its noise and lands its frames in the passes of its sampler."""
+        inputs = self.past.gather(part)
+        if self.run is self.module:
+            _, proprio, logit = self.module(*inputs, self.draw(part), self.landing(part))
+            return proprio, logit
+        frames, proprio, logit = self.run(*inputs, self.noise_of(part))
+        self.land(part, frames)
+        return proprio, logit
 
 
 def dtype_of(precision: str, device: torch.device) -> torch.dtype:

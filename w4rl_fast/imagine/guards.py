@@ -56,16 +56,16 @@ class Guards:
         self, windows: Windows, config: GuardConfig, worlds: Imagination | None = None, first: float | None = None
     ) -> None:
         self.config, self.worlds = config, worlds
-        batch = windows.batch(0, 2 * SAMPLE)
+        batch, device = windows.batch(0, 2 * SAMPLE), "cpu" if worlds is None else worlds.device
         happened = batch.real[:, -2]  # before an episode there is a repeated moment, and no action
-        moments = torch.cat([batch.proprio[:, -2], batch.actions[:, -1]], dim=1)[happened]
+        moments = torch.cat([batch.proprio[:, -2], batch.actions[:, -1]], dim=1)[happened].to(device)
         self.mean, self.std = moments.mean(0), moments.std(0).clamp_min(1e-3)
         scaled = (moments - self.mean) / self.std
         middle = len(scaled) // 2
         self.real = scaled[:middle]
         self.usual = float(nearest(scaled[middle:], self.real).quantile(0.99))
         body = slice(0, batch.proprio.shape[2])
-        won = batch.success[:, -1][happened]
+        won = batch.success[:, -1][happened].to(device)
         self.successes = scaled[won][:, body]
         self.usual_success = torch.inf  # with few real successes nobody can say what is far from them
         if (half := len(self.successes) // 2) >= FEW:

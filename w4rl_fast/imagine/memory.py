@@ -58,8 +58,8 @@ def memory_plan(
     rows = -(-config.num_worlds // slice_size) * slice_size
     vectors = 4 * (history * (of.proprio_dim + of.action_dim) + 64)
     scratch = history + 1  # the starts that a reset reads
-    a_world = frame * (history + 2 + scratch) + 4 * frame + vectors  # rings, anchor, newest frame; noise
-    a_slice = 4 * frame * (history + 1)
+    a_world = frame * (history + 2 + scratch) + vectors  # rings, anchor, newest frame
+    a_slice = 4 * frame * (history + 2)  # what the step takes, and noise
     network = of.network
     positions = (of.image_size // network.patch) ** 2
     a_step = 4 * (PICTURES * frame * (history + 2) + ACTIVATIONS_PER_POSITION * positions * network.width)

@@ -64,9 +64,8 @@ class Past:
         """What is done at the newest moment (R, A), by all worlds or by those of a slice."""
         self.actions[part, self.newest].copy_(actions)
 
-    def push(self, frames: Tensor, proprio: Tensor) -> None:
-        """The next moment: frames (R, 3, S, S) uint8 and proprio (R, P)."""
-        self.frames[:, self.oldest].copy_(frames)
+    def push(self, proprio: Tensor) -> None:
+        """The next moment, with proprio (R, P); its frames were written into the oldest slot before."""
         self.proprio[:, self.oldest].copy_(proprio)
         self.oldest = (self.oldest + 1) % self.history
 

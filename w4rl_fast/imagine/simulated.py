@@ -86,13 +86,14 @@ class Simulated(Worlds):
         for task in self.tasks:
             task.close()
 
-    def _lead(self, part: slice) -> tuple[Tensor, Tensor, Tensor]:
+    def _lead(self, part: slice) -> tuple[Tensor, Tensor]:
         actions = self.acting[part].numpy()
         self.real = [task.step(action) for task, action in zip(self.tasks, actions, strict=True)]
         frames = torch.from_numpy(np.stack([seen.frame for seen in self.real])).movedim(-1, 1)
         proprio = torch.from_numpy(np.stack([seen.proprio for seen in self.real]))
         won = torch.tensor([seen.success for seen in self.real])
-        return frames.float().div(127.5).sub(1), proprio, torch.where(won, SURE, -SURE)
+        self.land(part, frames.float().div(127.5).sub(1))
+        return proprio, torch.where(won, SURE, -SURE)
 
     def _starts_of(self, mask: Tensor) -> Tensor:
         """Begin the episodes of the mask, and say where their first moments are."""

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from w4rl_fast.errors import UserError
 from w4rl_fast.reward.model import RewardModel
-from w4rl_fast.world.model import Context, WorldModel
-from w4rl_fast.world.sampler import SAMPLERS, karras_sigmas
+from w4rl_fast.world.model import Context, Landing, WorldModel
+from w4rl_fast.world.sampler import SAMPLERS
+from w4rl_kernels.noise import Draw
 
 
 class Narrow(nn.Module):
@@ -43,10 +44,7 @@ class WorldStep(nn.Module):
     ) -> None:
         super().__init__()
         require_fit(world, reward, sampling_steps)
-        sampling = world.config.sampling
-        self.sigmas = karras_sigmas(
-            sampling_steps or sampling.steps, sigma_min=sampling.sigma_min, sigma_max=sampling.sigma_max
-        )
+        self.levels = world.levels_in(sampling_steps)
         self.world, self.reward = copy.deepcopy(world), copy.deepcopy(reward)
         if dtype is not torch.float32:
             name = "unet" if world.config.transformer is None else "dit"
@@ -54,16 +52,23 @@ class WorldStep(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(
-        self, frames: Tensor, proprio: Tensor, actions: Tensor, anchor: Tensor, scene: Tensor, noise: Tensor
+        self,
+        frames: Tensor,
+        proprio: Tensor,
+        actions: Tensor,
+        anchor: Tensor,
+        scene: Tensor,
+        noise: Tensor | Draw,
+        landing: Landing | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Next frame (B, 3, S, S), next proprioception (B, P) and the logit of success in that frame (B,).
 
         frames (B, T, 3, S, S) and proprio (B, T, P) up to now, oldest first; actions (B, T, A), the last the one taken
         now; anchor (B, 3, S, S), the first frame of the episode; scene (B, 64) is what `world.head.look` makes of it;
-        noise (B, 3, S, S) is standard normal.
+        noise (B, 3, S, S) is standard normal. The bytes of the next frame are written where it shall land.
         """
         context = Context(frames, proprio, actions, anchor)
-        frame, place = self.world(context, noise, sigmas=self.sigmas, scene=scene)
+        frame, place = self.world(context, noise, levels=self.levels, scene=scene, landing=landing)
         seen = torch.stack([frames[:, -1], frame], 1) if self.reward.config.frames == 2 else frame[:, None]
         return frame, place, self.reward(seen, anchor)
 

@@ -15,7 +15,9 @@ from w4rl_fast.errors import UserError
 from w4rl_fast.imagine.past import Past
 from w4rl_fast.imagine.starts import Starts
 from w4rl_fast.reward.config import Rule
-from w4rl_kernels.noise import normal_noise
+from w4rl_fast.world.model import Landing
+from w4rl_kernels.edm_step import write_bytes
+from w4rl_kernels.noise import Draw, normal_noise
 
 FRAME_STREAM, ACTION_STREAM = 0, 1
 """Streams of noise; starts have a third."""
@@ -102,7 +104,7 @@ class Worlds(ABC):
         self.won, self.late = (filled(False, dtype=torch.bool) for _ in range(2))
         self.acting = filled(0, sizes.action_dim)
         pixels = (3, sizes.image_size, sizes.image_size)
-        self.noise, self.logit = filled(0, *pixels), filled(0)
+        self.logit, self.noise = filled(0), torch.zeros(config.slice_size, *pixels, device=device)
         self.frames, self.proprio = filled(0, *pixels, dtype=torch.uint8), filled(0, sizes.proprio_dim)
         self.begun = False
 
@@ -156,20 +158,39 @@ class Worlds(ABC):
         return self.lead_on(self._lead)
 
     @abstractmethod
-    def _lead(self, part: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """What the worlds of a slice come to: frames in [-1, 1], proprioception and the logit of success."""
+    def _lead(self, part: slice) -> tuple[Tensor, Tensor]:
+        """What the worlds of a slice come to: proprioception and the logit of success; the frames are landed."""
 
     @torch.no_grad()
-    def lead_on(self, run: Callable[[slice], tuple[Tensor, Tensor, Tensor]]) -> Outcome:
-        """Lead each slice to what `run` makes of it, which has the noise of this moment, and judge all of them."""
-        normal_noise(self.seeds, self.clock, self.episodes, self.noise.shape[1:], stream=FRAME_STREAM, out=self.noise)
+    def lead_on(self, run: Callable[[slice], tuple[Tensor, Tensor]]) -> Outcome:
+        """Lead each slice to what `run` makes of it, as `_lead` does, and judge all of them."""
         for part in self.parts:
-            frames, proprio, logit = run(part)
-            self.frames[part].copy_(frames.add(1).mul_(127.5).round_())
+            proprio, logit = run(part)
             self.proprio[part].copy_(proprio)
             self.logit[part].copy_(logit)
-        self.past.push(self.frames, self.proprio)
+        self.past.push(self.proprio)
         return Outcome(*(each[: self.num_worlds] for each in self._judge()))
+
+    def landing(self, part: slice) -> Landing:
+        """Where the next frames of a slice belong."""
+        return Landing(self.frames[part], self.past.frames[part], self.past.oldest)
+
+    def land(self, part: slice, frames: Tensor) -> None:
+        """Put the next frames (B, 3, S, S) of a slice, in [-1, 1] and of whole bytes, where they belong."""
+        write_bytes(frames, **self.landing(part)._asdict())
+
+    def draw(self, part: slice) -> Draw:
+        """The noise of this moment."""
+        return Draw(self.seeds[part], self.clock[part], self.episodes[part], FRAME_STREAM)
+
+    def noise_of(self, part: slice) -> Tensor:
+        """The same (B, 3, S, S) as numbers; the tensor is filled again by the next call."""
+        return self.draw(part).normal(self.noise.shape[1:], out=self.noise)
+
+    def last_noise(self) -> Tensor:
+        """The noise (B, 3, S, S) that led to this moment, before any world begins anew."""
+        drawn = self.draw(slice(self.num_worlds))
+        return drawn._replace(first=drawn.first - 1).normal(self.noise.shape[1:])
 
     @torch.no_grad()
     def restart(self, mask: Tensor) -> None:

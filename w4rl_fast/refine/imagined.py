@@ -16,6 +16,7 @@ from w4rl_fast.distill.choice import student_folder
 from w4rl_fast.errors import UserError
 from w4rl_fast.files import publish, read_json
 from w4rl_fast.imagine.artifacts import EAGER
+from w4rl_fast.imagine.capture import cuda_graph
 from w4rl_fast.imagine.engine import Imagination
 from w4rl_fast.imagine.guards import GuardConfig, Guards
 from w4rl_fast.imagine.load import LoadedRun
@@ -47,6 +48,7 @@ class RefineConfig:
     """PPO in worlds drawn in `sampling_steps`, by default their own; `judged` held-out worlds choose the best policy.
 
     A world that does not pass its `audit` is refused. The world is that of a `student` of the run, or the run's own.
+    `device` is where policies act, learn and imagine; with `graph` every rollout is one recorded launch there.
     """
 
     ppo: PPOConfig = PPOConfig()  # noqa: RUF009
@@ -56,6 +58,12 @@ class RefineConfig:
     slice_size: int = 32
     judged: int = 128
     student: str | None = None
+    device: str = "cpu"
+    graph: bool = False
+
+    def __post_init__(self) -> None:
+        if self.graph and not self.device.startswith("cuda"):
+            raise ValueError(f"graph on {self.device}: rollouts are recorded as CUDA graphs. Use device=cuda too")
 
 
 def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = None, force: bool = False) -> Result:
@@ -63,6 +71,7 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
     that does not pass its audit too.
     """
     settings, inside = run.path / REFINED / SETTINGS, imagined_in(run, config)
+    require_device(config.device)
     require_same(settings, config)
     require_passed(inside.path, force=force)
     require_true(inside, config, store, force=force)
@@ -71,11 +80,11 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
     engine = engine_before(run.path / REFINED)
     worlds = inside.imagination(
         store=store, sampling_steps=config.sampling_steps, slice_size=config.slice_size, num_worlds=config.ppo.worlds,
-        engine=engine,
+        engine=engine, device=config.device,
     )  # fmt: skip
     if not (run.path / REFINED / CHECKPOINT).exists():
         publish(run.path / REFINED / ENGINE, json.dumps({"engine": worlds.engine}).encode())
-    held_out = held_out_worlds(inside, config, store, engine=engine)
+    held_out = held_out_worlds(inside, config, store, engine=engine, device=config.device)
     reward, rule = inside.judge
     starts = hashlib.sha256(b"".join(each.starts.proprio.cpu().numpy().tobytes() for each in (worlds, held_out)))
     origin = f"{digest(inside.world)} {digest(reward)} {rule} {starts.hexdigest()} {worlds.engine}"
@@ -85,7 +94,8 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
         WindowConfig(history=2, future=0, pixels=False, tasks={run.task.name: 1.0}, held_out=share),
     )
     named = hashlib.sha256(origin.encode()).hexdigest()[:12]
-    ppo = PPO(run.policy, Rollouts(worlds), config.ppo, run.path / REFINED, origin=named)
+    rollouts = Rollouts(worlds, recorder=cuda_graph if config.graph else None)
+    ppo = PPO(run.policy.to(config.device), rollouts, config.ppo, run.path / REFINED, origin=named)
     guards = Guards(windows, config.guards, worlds, first_success(run.path / REFINED))
     return refine(
         ppo,
@@ -144,7 +154,21 @@ def require_true(run: LoadedRun, config: RefineConfig, store: Path | None, *, fo
     warnings.warn(f"refining in a world that does not pass its audit: {said}", stacklevel=3)
 
 
-def held_out_worlds(run: LoadedRun, config: RefineConfig, store: Path | None, *, engine: str = "auto") -> Imagination:
+def require_device(device: str) -> None:
+    """Refuse a device that torch does not have here."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device {device}",
+            rule=f"torch cannot use it here: {str(error).splitlines()[0]}",
+            remedy="Refine on --device cpu, or look at `w4rl doctor`",
+        ) from error
+
+
+def held_out_worlds(
+    run: LoadedRun, config: RefineConfig, store: Path | None, *, engine: str = "auto", device: str = "cpu"
+) -> Imagination:
     """Worlds that begin as held-out episodes do, one episode each: what policies are compared in."""
     return run.imagination(
         store=store,
@@ -154,6 +178,7 @@ def held_out_worlds(run: LoadedRun, config: RefineConfig, store: Path | None, *,
         side="held-out",
         autoreset=False,
         engine=engine,
+        device=device,
     )
 
 

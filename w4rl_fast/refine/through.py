@@ -13,7 +13,7 @@ from w4rl_fast.imagine.engine import Imagination
 from w4rl_fast.imagine.worlds import Worlds
 from w4rl_fast.surrogate.decoupled import decoupled
 from w4rl_fast.surrogate.model import Surrogate
-from w4rl_fast.world.model import Context, shifted
+from w4rl_fast.world.model import Context, shifted, sigmas_of
 
 
 class Moment(NamedTuple):
@@ -63,7 +63,7 @@ class Through:
     def remember(self) -> None:
         """The worlds have come one step further."""
         came = self.worlds.ended_with()
-        noise = self.worlds.noise[: self.worlds.num_worlds].clone()
+        noise = self.worlds.last_noise()
         self.moments.append(Moment(noise, came.frames.float().div(127.5).sub(1), came.proprio.clone()))
 
     def remember_restart(self, ended: Tensor) -> None:
@@ -84,7 +84,7 @@ class Through:
             levels = torch.full((len(x),), sigma, dtype=x.dtype, device=x.device)
             return world.denoise(x, levels, context, place)
 
-        target = world.sampler(denoise, moment.noise * world.start_std, self.worlds.module.sigmas)
+        target = world.sampler(denoise, moment.noise * world.start_std, sigmas_of(self.worlds.module.levels))
         frame = decoupled(moment.frames, world.to_frame(target, context))
         context = shifted(context, frame, decoupled(moment.proprio, place))
         blank = torch.zeros_like(action)

@@ -16,7 +16,7 @@ from w4rl_fast.errors import UserError
 from w4rl_fast.measure import Timing, roofline, time_blocks
 from w4rl_kernels import noise, two_hot, window_gather
 from w4rl_kernels.noise import reference as noise_reference
-from w4rl_kernels.select import Choice
+from w4rl_kernels.select import Choice, select
 from w4rl_kernels.two_hot import operators
 from w4rl_kernels.two_hot import reference as two_hot_reference
 from w4rl_kernels.window_gather import reference as gather_reference
@@ -281,7 +281,8 @@ def noising(sizes: Sizes) -> Operation:
     where = torch.arange(sizes.worlds), torch.arange(sizes.worlds) * 3, torch.arange(sizes.worlds) % 5
     out = torch.full((sizes.worlds, count), torch.nan)
     return Operation(
-        op=NOISE, dtype=out.dtype, shape=f"{sizes.worlds} x {count}", choice=noise.CHOICE, moved=out.nbytes,
+        op=NOISE, dtype=out.dtype, shape=f"{sizes.worlds} x {count}", moved=out.nbytes,
+        choice=select(NOISE, noise.IMPLEMENTATIONS["cpu"]),
         run=lambda: (noise.normal_noise(*where, (count,), out=out),),
         reference=lambda: (noise_reference.normal(*where, count, 0),),
     )  # fmt: skip

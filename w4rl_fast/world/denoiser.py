@@ -28,6 +28,21 @@ def scales(sigma: Tensor, config: NoiseConfig) -> Scales:
     return Scales(data**2 / variance, total * data / variance.sqrt(), variance.rsqrt(), total.log() / 4)
 
 
+class Level(NamedTuple):
+    """A noise level, and what `scales` makes of it: numbers that float32 holds."""
+
+    sigma: float
+    skip: float
+    out: float
+    into: float
+    noise: float
+
+
+def level_of(sigma: float, config: NoiseConfig) -> Level:
+    made = scales(torch.full((1,), sigma, device="cpu"), config)  # even where a model is built without memory
+    return Level(sigma, *(float(each) for each in made))
+
+
 def draw_sigma(uniform: Tensor, config: NoiseConfig) -> Tensor:
     """Training noise levels from uniform numbers (B,) in (0, 1): log-normal, clipped."""
     normal = math.sqrt(2) * torch.erfinv(2 * uniform.clamp(1e-6, 1 - 1e-6) - 1)

@@ -100,7 +100,7 @@ def imagine_history(
     for step in range(steps):
         own = own._replace(actions=actions[:, step : step + history])
         noise = torch.randn(own.anchor.shape, generator=generator)
-        frame, after = model(own, noise, sigmas=(model.start_std, 0.0), scene=scene)
+        frame, after = model(own, noise, levels=model.levels[:1], scene=scene)
         own = shifted(own, frame.float(), after.float())
     own = own._replace(actions=actions[:, steps : steps + history])
     mixed = Context(*(torch.cat([part[:-imagined], mine]) for part, mine in zip(real, own, strict=True)))

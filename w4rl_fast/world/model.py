@@ -3,6 +3,7 @@
 Shapes: B worlds, T frames of history, A action and P proprioception dimensions, S x S pixels. Frames are in [-1, 1].
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,16 +13,27 @@ from torch.nn import functional as F
 
 from w4rl_fast.hub import HubModel
 from w4rl_fast.world.config import WorldConfig
-from w4rl_fast.world.denoiser import NoiseEmbedding, scales, spread
+from w4rl_fast.world.denoiser import Level, NoiseEmbedding, level_of, scales, spread
 from w4rl_fast.world.dit import DiT
 from w4rl_fast.world.proprio import ProprioHead
-from w4rl_fast.world.sampler import karras_sigmas, sampler_of
+from w4rl_fast.world.sampler import euler, karras_sigmas, sampler_of
 from w4rl_fast.world.unet import UNet
+from w4rl_kernels import edm_step
+from w4rl_kernels.edm_step import round_to_bytes
+from w4rl_kernels.noise import Draw
 from w4rl_kernels.two_hot import embed
 
 OCTAVES = 6
 COARSEST = 16
 """Positions a side of the maps that say where the robot is; larger networks stretch them."""
+
+
+class Landing(NamedTuple):
+    """Where the bytes of the next frame are written: frames (B, 3, S, S), and ring[:, slot], ring (B, T, 3, S, S)."""
+
+    frames: Tensor | None = None
+    ring: Tensor | None = None
+    slot: int = 0
 
 
 class Context(NamedTuple):
@@ -43,11 +55,6 @@ def shifted(context: Context, frame: Tensor, place: Tensor) -> Context:
         frames=torch.cat([context.frames[:, 1:], frame[:, None]], 1),
         proprio=torch.cat([context.proprio[:, 1:], place[:, None]], 1),
     )
-
-
-def round_to_bytes(x: Tensor) -> Tensor:
-    """The nearest values that uint8 frames can hold."""
-    return ((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
 
 
 def waves(x: Tensor) -> Tensor:
@@ -82,9 +89,7 @@ class WorldModel(HubModel, tags=["robotics", "world-model", "diffusion"]):
         # Frames come so, and convolutions are faster in it. (torch's stubs have forgotten this form of `to`.)
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.head = ProprioHead(config.image_size, config.action_dim, config.proprio_dim, config.history)
-        self.sigmas = karras_sigmas(
-            config.sampling.steps, sigma_min=config.sampling.sigma_min, sigma_max=config.sampling.sigma_max
-        )
+        self.levels = self.levels_in()
         self.sampler = sampler_of(config.sampling)
 
     @property
@@ -134,26 +139,84 @@ class WorldModel(HubModel, tags=["robotics", "world-model", "diffusion"]):
         return self.head(scene, context.proprio, context.actions)
 
     def forward(
-        self, context: Context, noise: Tensor, *, sigmas: Sequence[float] | None = None, scene: Tensor | None = None
+        self,
+        context: Context,
+        noise: Tensor | Draw,
+        *,
+        levels: Sequence[Level] | None = None,
+        scene: Tensor | None = None,
+        landing: Landing | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The next frame (B, 3, S, S) and the next proprioception (B, P), from standard normal noise (B, 3, S, S).
 
-        `sigmas` other than the config's, and the anchor as the vector head sees it (`head.look`), may be given.
+        `levels` other than the config's, and the anchor as the vector head sees it (`head.look`), may be given. The
+        bytes of the frame are written where it shall land.
         """
-        next_proprio = self.predict_proprio(context, scene)
-        sampling = self.config.sampling
+        place = self.predict_proprio(context, scene)
+        drawn = self.in_passes if self.sampler is euler and not torch.is_grad_enabled() else self.sampled
+        return drawn(context, noise, levels or self.levels, place, landing), place
+
+    def sampled(
+        self, context: Context, noise: Tensor | Draw, levels: Sequence[Level], place: Tensor, landing: Landing | None
+    ) -> Tensor:
+        """The next frame by any sampler: the definition."""
+        noise = noise.normal(context.anchor.shape[1:]) if isinstance(noise, Draw) else noise
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
-            levels = torch.full((x.shape[0],), sigma, dtype=x.dtype, device=x.device)
-            target = self.denoise(x, levels, context, next_proprio)
-            if sampling.round_to_bytes:
+            target = self.denoise(x, torch.full((len(x),), sigma, dtype=x.dtype, device=x.device), context, place)
+            if self.config.sampling.round_to_bytes:
                 target = self.to_target(round_to_bytes(self.to_frame(target, context)), context)
             return target
 
-        target = self.sampler(denoise, noise * self.start_std, sigmas or self.sigmas)
-        return round_to_bytes(self.to_frame(target, context)), next_proprio
+        target = self.sampler(denoise, noise * self.start_std, sigmas_of(levels))
+        frame = round_to_bytes(self.to_frame(target, context))
+        if landing is not None:
+            edm_step.write_bytes(frame, **landing._asdict())
+        return frame
+
+    def in_passes(
+        self, context: Context, noise: Tensor | Draw, levels: Sequence[Level], place: Tensor, landing: Landing | None
+    ) -> Tensor:
+        """The same frame by Euler's steps, with one pass over the pictures between two calls of the network."""
+        base, rounding = self.base(context), self.config.sampling.round_to_bytes
+        scale, into = self.start_std, levels[0].into
+        if isinstance(noise, Draw):
+            shape = context.anchor.shape[1:]
+            x, scaled = edm_step.start(noise, shape, scale=scale, into=into, dtype=torch.float32)
+        else:
+            x = noise * scale
+            scaled = x * into
+        for level, after in itertools.zip_longest(levels, levels[1:]):
+            said = torch.full((len(x),), level.noise, dtype=x.dtype, device=x.device)
+            raw = self.network(scaled, said, context, place)
+            if after is None:
+                break
+            x, scaled = edm_step.advance(
+                x, raw, base, skip=level.skip, out=level.out, sigma=level.sigma, after=after.sigma, into=after.into,
+                rounding=rounding, dtype=x.dtype,
+            )  # fmt: skip
+        where = landing or Landing()
+        return edm_step.finish(
+            x, raw, base, skip=level.skip, out=level.out, sigma=level.sigma, rounding=rounding, **where._asdict()
+        )
+
+    def levels_in(self, steps: int | None = None) -> tuple[Level, ...]:
+        """The noise levels of a sample in so many steps, by default the config's, highest first."""
+        sampling = self.config.sampling
+        sigmas = karras_sigmas(steps or sampling.steps, sigma_min=sampling.sigma_min, sigma_max=sampling.sigma_max)
+        return tuple(level_of(sigma, self.config.noise) for sigma in sigmas[:-1])
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """The config's noise levels and 0."""
+        return sigmas_of(self.levels)
 
     @property
     def start_std(self) -> float:
         """Deviation of the noise a sample starts from: the first level of the schedule, as it was trained."""
-        return self.sigmas[0]
+        return self.levels[0].sigma
+
+
+def sigmas_of(levels: Sequence[Level]) -> tuple[float, ...]:
+    """As samplers take them: down to no noise."""
+    return (*(level.sigma for level in levels), 0.0)

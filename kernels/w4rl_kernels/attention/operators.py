@@ -1,6 +1,5 @@
 """`attention` and its gradient as operators of torch, and what may serve a call on each kind of device."""
 
-import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from torch.nn import functional as F
 
 from w4rl_kernels import measured
 from w4rl_kernels.attention import reference
-from w4rl_kernels.probe import missing
+from w4rl_kernels.probe import triton_interpreted, triton_on_gpu
 from w4rl_kernels.select import Implementation, Switch
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -63,7 +62,7 @@ def refuses(problem: Problem) -> str | None:
     if not 1 <= problem.features <= MOST_FEATURES:
         return f"heads of {problem.features} features: it takes 1 to {MOST_FEATURES}"
     if 3 * problem.tokens * problem.heads * problem.features >= MOST_VALUES:
-        return f"{problem.heads} heads: one sequence has {MOST_VALUES} values or more. Use fewer heads"
+        return f"{problem.heads} heads: one sequence has {MOST_VALUES} values or more: it takes fewer. Use fewer heads"
     if not problem.contiguous:
         return "qkv is not contiguous: it reads (B, N, 3, H, D) as it lies. Give it qkv.contiguous()"
     return None
@@ -91,15 +90,6 @@ def _triton() -> Pair:
     return Pair(gpu.attention, gpu.attention_backward)
 
 
-def _not_interpreted() -> str | None:
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    return _no_triton() if interpreted else "Triton's kernels need a GPU, or TRITON_INTERPRET=1"
-
-
-def _no_triton() -> str | None:
-    return missing("triton", "w4rl-fast[triton]")
-
-
 REFERENCE = Pair(
     reference.attention_and_norm,
     lambda grad, qkv, _out, _lse, frame, window: reference.attention_backward(grad, qkv, frame, window),
@@ -113,7 +103,7 @@ IMPLEMENTATIONS: dict[str, tuple[Implementation[Attention], ...]] = {
         Implementation(
             name="gpu",
             load=lambda: by_operator,
-            unavailable=_no_triton,
+            unavailable=triton_on_gpu,
             refuses=refuses,
             unproven=lambda problem: measured.unproven("attention", key(problem)),
         ),
@@ -121,7 +111,7 @@ IMPLEMENTATIONS: dict[str, tuple[Implementation[Attention], ...]] = {
     ),
     "cpu": (
         *PLAIN,
-        Implementation(name="gpu", load=lambda: by_operator, unavailable=_not_interpreted, refuses=refuses),
+        Implementation(name="gpu", load=lambda: by_operator, unavailable=triton_interpreted, refuses=refuses),
     ),
 }
 SWITCH = Switch("attention", IMPLEMENTATIONS, Problem)
@@ -129,7 +119,7 @@ SWITCH = Switch("attention", IMPLEMENTATIONS, Problem)
 
 def _on_cpu() -> Pair:
     """The reference, so that an exported graph runs everywhere; the kernels where they are asked for by name."""
-    return _triton() if SWITCH.asked == "gpu" and _not_interpreted() is None else REFERENCE
+    return _triton() if SWITCH.asked == "gpu" and triton_interpreted() is None else REFERENCE
 
 
 @torch.library.custom_op("w4rl::attention", mutates_args=(), device_types="cpu")

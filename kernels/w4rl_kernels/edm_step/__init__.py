@@ -16,33 +16,23 @@ from torch import Tensor
 
 from w4rl_kernels.edm_step import operators
 from w4rl_kernels.edm_step.operators import IMPLEMENTATIONS, SWITCH, Problem, key
+from w4rl_kernels.edm_step.reference import round_to_bytes, write_bytes
 from w4rl_kernels.edm_step.traffic import Traffic, traffic
+from w4rl_kernels.noise import Draw
 
-__all__ = ["IMPLEMENTATIONS", "SWITCH", "Problem", "Traffic", "advance", "finish", "key", "start", "traffic"]
+__all__ = [
+    "IMPLEMENTATIONS", "SWITCH", "Problem", "Traffic", "advance", "finish", "key", "round_to_bytes", "start", "traffic",
+    "write_bytes",
+]  # fmt: skip
 
 
-def start(
-    seeds: Tensor,
-    first: Tensor,
-    second: Tensor,
-    shape: Sequence[int],
-    *,
-    stream: int,
-    scale: float,
-    into: float,
-    dtype: torch.dtype,
-) -> tuple[Tensor, Tensor]:
+def start(draw: Draw, shape: Sequence[int], *, scale: float, into: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The noise a sample starts from: x (B, *shape), float32, and x * into in `dtype`, for the network.
 
-    x is `normal_noise(seeds, first, second, shape, stream=stream) * scale`; seeds, first and second are (B,), int64.
+    x is `draw.normal(shape) * scale`.
     """
-    for tensor in (seeds, first, second):
-        if tensor.dtype is not torch.int64 or tensor.ndim != 1 or tensor.shape != seeds.shape:
-            raise ValueError(
-                f"a tensor {tuple(tensor.shape)} of {tensor.dtype}: seeds, first and second are int64 (B,). Convert it"
-            )
-    if not 0 <= stream < 2**32:
-        raise ValueError(f"stream {stream}: it lies between 0 and 2^32 - 1. Choose a smaller one")
+    draw.check()
+    seeds, first, second, stream = draw
     given = (seeds, first, second, tuple(shape), stream, float(scale), float(into), dtype)
     name = SWITCH.of(seeds.device.type, "start", seeds.shape[0], prod(shape), None, None, dtype)
     if name == "gpu":

@@ -14,8 +14,8 @@ import triton.language as tl
 from torch import Tensor
 
 from w4rl_kernels.ahead import Ahead
-from w4rl_kernels.edm_step.operators import BLOCK
-from w4rl_kernels.noise import reference as noise
+from w4rl_kernels.noise import BLOCK
+from w4rl_kernels.noise.gpu import normal_block, position
 
 WARPS = 4
 REACH = 2**31
@@ -23,62 +23,6 @@ HALF_BYTES = tl.constexpr(127.5)
 INVERSE = tl.constexpr(float(np.float32(1) / np.float32(127.5)))
 ROUNDS_OFF = tl.constexpr(1.5 * 2.0**23)
 """Added and taken off, it leaves the nearest whole number, halves to even, of 0 to 255."""
-ROUNDS = tl.constexpr(noise.ROUNDS)
-M0, M1 = (tl.constexpr(word) for word in noise.MULTIPLIERS)
-W0, W1 = (tl.constexpr(word) for word in noise.WEYL)
-ROOT_HALF = tl.constexpr(noise.ROOT_HALF)
-L0, L1, L2, L3, L4, L5, L6, L7, L8 = (tl.constexpr(each) for each in noise.LOG)
-LOW_LOG_2, HIGH_LOG_2 = (tl.constexpr(each) for each in noise.LOG_2)
-S0, S1, S2 = (tl.constexpr(each) for each in noise.SIN)
-C0, C1, C2 = (tl.constexpr(each) for each in noise.COS)
-EIGHTH = tl.constexpr(noise.EIGHTH)
-
-
-@triton.jit
-def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
-    """Four words of 32 bits from a counter and a key."""
-    for _ in tl.static_range(ROUNDS):
-        high0, high1 = tl.umulhi(c0, M0), tl.umulhi(c2, M1)
-        low0, low1 = c0 * M0, c2 * M1
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-        k0, k1 = k0 + W0, k1 + W1
-    return c0, c1, c2, c3
-
-
-@triton.jit
-def radius(word):  # type: ignore[no-untyped-def]
-    """The distance from the origin that a word chooses."""
-    shifted = ((word >> 8) + 1).to(tl.float32).to(tl.int32, bitcast=True) - ROOT_HALF
-    exponent = ((shifted >> 23) - 24).to(tl.float32)
-    x = ((shifted & 0x7FFFFF) + ROOT_HALF).to(tl.float32, bitcast=True) - 1.0
-    square = x * x
-    y = (((x * L0 + L1) * x + L2) * x + L3) * x + L4
-    y = (((y * x + L5) * x + L6) * x + L7) * x + L8
-    tail = y * x * square + exponent * LOW_LOG_2 - square * 0.5
-    return tl.sqrt_rn((x + tail + exponent * HIGH_LOG_2) * -2.0)
-
-
-@triton.jit
-def turn(word):  # type: ignore[no-untyped-def]
-    """Cosine and sine of the angle that a word chooses."""
-    place = ((word >> 6) & 0xFFFFFF).to(tl.int32)
-    x = (2 * place + (1 - 16777216)).to(tl.float32) * EIGHTH
-    square = x * x
-    sin = ((square * S0 + S1) * square + S2) * square * x + x
-    cos = ((square * C0 + C1) * square + C2) * square * square - square * 0.5 + 1.0
-    odd = ((word >> 30) & 1) == 1
-    first, second = tl.where(odd, sin, cos), tl.where(odd, cos, sin)
-    first = tl.where(((word + 0x40000000) >> 31) == 1, -first, first)
-    return first, tl.where((word >> 31) == 1, -second, second)
-
-
-@triton.jit
-def position(count, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Of this program: its picture, places in that, places in all pictures, and which of them exist."""
-    blocks = tl.cdiv(count, BLOCK)
-    picture = (tl.program_id(0) // blocks).to(tl.int64)
-    inner = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
-    return picture, inner, picture * count + inner, inner < count
 
 
 @triton.jit
@@ -138,15 +82,8 @@ def start_kernel(  # type: ignore[no-untyped-def]
     """One program: BLOCK numbers of one row, four out of each counter, in the order of `noise.reference`."""
     row, _, at, live = position(count, BLOCK)
     block = tl.program_id(0) % tl.cdiv(count, BLOCK)
-    counter = (block * (BLOCK // 4) + tl.arange(0, BLOCK // 4)).to(tl.uint32)
-    seed = tl.load(seeds + row)
-    episode, step = tl.load(first + row).to(tl.uint32), tl.load(second + row).to(tl.uint32)
-    a, b, c, d = philox(counter, episode, step, stream.to(tl.uint32), seed.to(tl.uint32), (seed >> 32).to(tl.uint32))
-    near, far = radius(a), radius(c)
-    cos_near, sin_near = turn(b)
-    cos_far, sin_far = turn(d)
-    even, odd = tl.interleave(near * cos_near, far * cos_far), tl.interleave(near * sin_near, far * sin_far)
-    values = tl.interleave(even, odd) * scale
+    seed, step, episode = tl.load(seeds + row), tl.load(first + row), tl.load(second + row)
+    values = normal_block(block, step, episode, stream, seed, BLOCK) * scale
     tl.store(x + at, values, mask=live)
     store(scaled + at, values * into, live, INTERPRETED)
 

@@ -3,7 +3,6 @@
 A call that asks for "gpu" on a CPU runs the kernels through Triton's interpreter.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -12,14 +11,13 @@ from torch import Tensor
 
 from w4rl_kernels import measured
 from w4rl_kernels.edm_step import reference
-from w4rl_kernels.probe import missing
+from w4rl_kernels.noise import BLOCK
+from w4rl_kernels.probe import triton_interpreted, triton_on_gpu
 from w4rl_kernels.select import Implementation, Switch
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 LARGEST = 2**31 - 2**12
 """Numbers of a picture and programs of a kernel: both are counted in 32 bits."""
-BLOCK = 512
-"""Numbers of a picture that a program takes."""
 
 
 class Problem(NamedTuple):
@@ -64,12 +62,6 @@ def refuses(problem: Problem) -> str | None:
     return None
 
 
-def _interpreted() -> str | None:
-    if os.environ.get("TRITON_INTERPRET") != "1":
-        return "Triton's kernels need a GPU, or TRITON_INTERPRET=1"
-    return missing("triton", "w4rl-fast[triton]")
-
-
 def _triton() -> Steps:
     from w4rl_kernels.edm_step import gpu
 
@@ -79,11 +71,11 @@ def _triton() -> Steps:
 GPU = Implementation(
     name="gpu",
     load=_triton,
-    unavailable=lambda: missing("triton", "w4rl-fast[triton]"),
+    unavailable=triton_on_gpu,
     refuses=refuses,
     unproven=lambda problem: measured.unproven("edm_step", key(problem)),
 )
-ON_CPU = Implementation(name="gpu", load=_triton, unavailable=_interpreted, refuses=refuses)
+ON_CPU = Implementation(name="gpu", load=_triton, unavailable=triton_interpreted, refuses=refuses)
 TORCH = Implementation(name="torch", load=lambda: Steps(reference.torch_start, reference.advance, reference.finish))
 REFERENCE = Implementation(name="reference", load=lambda: Steps(reference.start, reference.advance, reference.finish))
 IMPLEMENTATIONS = {"cuda": (GPU, TORCH, REFERENCE), "cpu": (TORCH, REFERENCE, ON_CPU)}

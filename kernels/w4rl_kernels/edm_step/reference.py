@@ -54,14 +54,21 @@ def finish(
     """The frame (B, 3, S, S) at the end, contiguous; its bytes are written into the slot of the ring, and to frames."""
     frame = round_to_bytes(to_frame(euler(x, raw, base, skip, out, sigma, 0.0, rounding), base))
     if ring is not None or frames is not None:
-        whole = frame.add(1).mul_(127.5).round_().to(torch.uint8)
-        if frames is not None:
-            frames.copy_(whole)
-        if isinstance(ring, Tensor) and isinstance(slot, Tensor):
-            ring.index_copy_(1, slot.reshape(1), whole[:, None])
-        elif ring is not None:
-            ring[:, slot].copy_(whole)
+        write_bytes(frame, ring=ring, slot=slot, frames=frames)
     return frame.to(dtype).contiguous()
+
+
+def write_bytes(
+    frame: Tensor, *, ring: Tensor | None = None, slot: int | Tensor = 0, frames: Tensor | None = None
+) -> None:
+    """The bytes of a frame (B, 3, S, S) of whole bytes, as `finish` writes them."""
+    whole = frame.add(1).mul_(127.5).round_().to(torch.uint8)
+    if frames is not None:
+        frames.copy_(whole)
+    if isinstance(ring, Tensor) and isinstance(slot, Tensor):
+        ring.index_copy_(1, slot.reshape(1), whole[:, None])
+    elif ring is not None:
+        ring[:, slot].copy_(whole)
 
 
 def euler(

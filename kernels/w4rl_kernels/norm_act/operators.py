@@ -4,7 +4,6 @@ Inside the operators a picture is rows: x (B, P, C) contiguous, P positions. `ga
 norm(x) * (1 + gain) + shift, or (C,), where y is norm(x) * gain + shift, or both None, where y is norm(x).
 """
 
-import os
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 
 from w4rl_kernels import measured
 from w4rl_kernels.norm_act import reference
-from w4rl_kernels.probe import missing
+from w4rl_kernels.probe import triton_interpreted, triton_on_gpu
 from w4rl_kernels.select import Implementation, Switch
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -131,22 +130,16 @@ NORMS = {
 }
 
 
-def _no_interpreter() -> str | None:
-    if os.environ.get("TRITON_INTERPRET") != "1":
-        return "Triton's kernels need a GPU, or TRITON_INTERPRET=1"
-    return missing("triton", "w4rl-fast[triton]")
-
-
 TORCH = Implementation(name="torch", load=lambda: NORMS["torch"])
 REFERENCE = Implementation(name="reference", load=lambda: NORMS["reference"])
 ON_GPU = Implementation(
     name="gpu",
     load=lambda: NORMS["gpu"],
-    unavailable=lambda: missing("triton", "w4rl-fast[triton]"),
+    unavailable=triton_on_gpu,
     refuses=refuses,
     unproven=lambda problem: measured.unproven("norm_act", key(problem)),
 )
-INTERPRETED = Implementation(name="gpu", load=lambda: NORMS["gpu"], unavailable=_no_interpreter, refuses=refuses)
+INTERPRETED = Implementation(name="gpu", load=lambda: NORMS["gpu"], unavailable=triton_interpreted, refuses=refuses)
 IMPLEMENTATIONS = {"cuda": (ON_GPU, TORCH, REFERENCE), "cpu": (TORCH, REFERENCE, INTERPRETED)}
 SWITCH = Switch("norm_act", IMPLEMENTATIONS, Problem)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from w4rl_kernels.probe import missing
+from w4rl_kernels.probe import missing, triton_on_gpu
 from w4rl_kernels.select import Implementation, select
 from w4rl_kernels.two_hot import reference
 
@@ -32,10 +32,7 @@ def _triton() -> Pair:
 
 REFERENCE = Implementation(name="reference", load=lambda: Pair(reference.embed, reference.embed_backward))
 ON_CPU = (Implementation(name="cpu", load=_numba, unavailable=lambda: missing("numba", "w4rl-fast")), REFERENCE)
-ON_GPU = (
-    Implementation(name="gpu", load=_triton, unavailable=lambda: missing("triton", "w4rl-fast[triton]")),
-    REFERENCE,
-)
+ON_GPU = (Implementation(name="gpu", load=_triton, unavailable=triton_on_gpu), REFERENCE)
 CPU, GPU = select("two_hot.embed", ON_CPU), select("two_hot.embed", ON_GPU)
 
 
