@@ -147,6 +147,21 @@ def test_a_rollout_asks_the_host_nothing_and_takes_the_same_memory_whatever_happ
     assert len(traces[0]) > 100
 
 
+def test_a_rollout_gives_back_all_the_memory_that_it_takes(imagine, policy) -> None:
+    """Once warm: what is kept was allocated before, and no step leaves anything behind."""
+    rollouts = Rollouts(imagine(6))
+    for seed in (1, 2):
+        rollouts.rollout(policy, value, STEPS, seed)
+    out, sight = rollouts._allocate(policy, STEPS)
+    rollouts.imagination.past.rewind()
+    rollouts.imagination.reset(3)
+    with torch.profiler.profile(profile_memory=True) as seen, torch.no_grad():
+        rollouts._play(policy, value, out, sight)
+    sizes = [each.nbytes() for each in seen.profiler.kineto_results.events() if each.name() == "[memory]"]
+    assert len(sizes) > 100
+    assert sum(sizes) == 0
+
+
 def test_the_guard_raises_where_a_gpu_would_wait() -> None:
     x = torch.arange(4.0)
     for wrong in (lambda: x.sum().item(), lambda: bool(x[0] > 1), lambda: x[x > 1], lambda: x.nonzero()):
