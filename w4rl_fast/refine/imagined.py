@@ -21,6 +21,7 @@ from w4rl_fast.imagine.engine import Imagination
 from w4rl_fast.imagine.guards import GuardConfig, Guards
 from w4rl_fast.imagine.load import LoadedRun
 from w4rl_fast.imagine.rollout import Rollouts
+from w4rl_fast.imagine.worlds import ImaginationConfig
 from w4rl_fast.metrics import LINES_NAME, read_metrics
 from w4rl_fast.policy.gaussian import GaussianPolicy
 from w4rl_fast.refine.checkpoint import CHECKPOINT, digest
@@ -41,6 +42,8 @@ PROOF_SEED = 1 << 41
 """Those from here on say what a policy that was chosen dreams of."""
 REFINED, SETTINGS, ENGINE = "refined", "refine.json", "engine.json"
 GUARDED = "refine/guard_success"
+ON_CPU, ON_GPU = ImaginationConfig().slice_size, 1024
+"""Worlds of a slice, where nobody says how many."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,14 +51,15 @@ class RefineConfig:
     """PPO in worlds drawn in `sampling_steps`, by default their own; `judged` held-out worlds choose the best policy.
 
     A world that does not pass its `audit` is refused. The world is that of a `student` of the run, or the run's own.
-    `device` is where policies act, learn and imagine; with `graph` every rollout is one recorded launch there.
+    `device` is where policies act, learn and imagine; with `graph` every rollout is one recorded launch there. A slice
+    is by default what stays in a CPU's cache, and on a GPU all worlds, up to a thousand.
     """
 
     ppo: PPOConfig = PPOConfig()  # noqa: RUF009
     guards: GuardConfig = GuardConfig()  # noqa: RUF009
     audit: AuditConfig = AuditConfig()  # noqa: RUF009
     sampling_steps: int | None = None
-    slice_size: int = 32
+    slice_size: int | None = None
     judged: int = 128
     student: str | None = None
     device: str = "cpu"
@@ -64,6 +68,10 @@ class RefineConfig:
     def __post_init__(self) -> None:
         if self.graph and not self.device.startswith("cuda"):
             raise ValueError(f"graph on {self.device}: rollouts are recorded as CUDA graphs. Use device=cuda too")
+
+    def sliced(self, worlds: int, device: str) -> int:
+        """The size of a slice of so many worlds on a device."""
+        return self.slice_size or (ON_CPU if device == "cpu" else min(worlds, ON_GPU))
 
 
 def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = None, force: bool = False) -> Result:
@@ -79,8 +87,8 @@ def refine_run(run: LoadedRun, config: RefineConfig, *, store: Path | None = Non
     save_config(settings, config)
     engine = engine_before(run.path / REFINED)
     worlds = inside.imagination(
-        store=store, sampling_steps=config.sampling_steps, slice_size=config.slice_size, num_worlds=config.ppo.worlds,
-        engine=engine, device=config.device,
+        store=store, sampling_steps=config.sampling_steps, num_worlds=config.ppo.worlds, engine=engine,
+        slice_size=config.sliced(config.ppo.worlds, config.device), device=config.device,
     )  # fmt: skip
     if not (run.path / REFINED / CHECKPOINT).exists():
         publish(run.path / REFINED / ENGINE, json.dumps({"engine": worlds.engine}).encode())
@@ -173,7 +181,7 @@ def held_out_worlds(
     return run.imagination(
         store=store,
         sampling_steps=config.sampling_steps,
-        slice_size=config.slice_size,
+        slice_size=config.sliced(config.judged, device),
         num_worlds=config.judged,
         side="held-out",
         autoreset=False,
