@@ -1,5 +1,8 @@
 """A rollout as a recording: it is replayed on the same memory, and nothing in it depends on the data or on the host."""
 
+import copy
+import dataclasses
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -10,6 +13,7 @@ from tests.imagine.test_rollout import copied, value
 from w4rl_fast.imagine import Rollouts, StartConfig, load_starts
 from w4rl_fast.policy import GaussianPolicy
 from w4rl_fast.policy.gaussian import PolicyConfig
+from w4rl_fast.refine.value import ValueNetwork
 from w4rl_kernels import noise
 
 STEPS = 5  # one past the horizon of the worlds, and no multiple of the rings
@@ -160,6 +164,18 @@ def test_a_rollout_gives_back_all_the_memory_that_it_takes(imagine, policy) -> N
     sizes = [each.nbytes() for each in seen.profiler.kineto_results.events() if each.name() == "[memory]"]
     assert len(sizes) > 100
     assert sum(sizes) == 0
+
+
+def test_a_rollout_on_a_device_without_numbers_stays_there(imagine, world, reward, starts, policy) -> None:
+    """Nothing of the host's memory is mixed in, as nothing of it may be on a GPU; and what has no number is asked none.
+
+    The first reset, which copies seeds from the host, is part of it.
+    """
+    parts = {"world": copy.deepcopy(world), "reward": copy.deepcopy(reward)}
+    there = {name: each.to("meta") for name, each in parts.items()}
+    rollouts = Rollouts(imagine(6, starts=starts.to("meta"), **there))
+    out = rollouts.rollout(policy.to("meta"), ValueNetwork.beside(policy), STEPS, 7)
+    assert {getattr(out, field.name).device.type for field in dataclasses.fields(out)} == {"meta"}
 
 
 def test_the_guard_raises_where_a_gpu_would_wait() -> None:

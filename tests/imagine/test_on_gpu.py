@@ -7,6 +7,7 @@ from torch.nn.utils import parameters_to_vector
 from tests.imagine.test_rollout import copied, value
 from w4rl_fast.imagine import Rollouts
 from w4rl_fast.imagine.capture import cuda_graph
+from w4rl_fast.imagine.guards import GuardConfig, Guards
 from w4rl_fast.refine import PPO, PPOConfig
 from w4rl_kernels import attention, edm_step, noise, norm_act
 
@@ -57,6 +58,17 @@ def test_a_recorded_rollout_is_the_played_one(there, policy) -> None:
 
 
 @pytest.mark.usefixtures("_kernels")
+def test_a_replay_takes_no_memory(there, policy) -> None:
+    rollouts = Rollouts(there(), recorder=cuda_graph)
+    rollouts.rollout(policy.cuda(), value, STEPS, 1)
+    _, replay, _ = rollouts._recorded
+    before = torch.cuda.memory_stats()["allocation.all.allocated"]
+    replay()
+    assert torch.cuda.memory_stats()["allocation.all.allocated"] == before
+    policy.cpu()
+
+
+@pytest.mark.usefixtures("_kernels")
 def test_no_rollout_waits_for_the_host(there, policy) -> None:
     policy, rollouts = policy.cuda(), Rollouts(there())
     rollouts.rollout(policy, value, STEPS, 1)
@@ -67,6 +79,14 @@ def test_no_rollout_waits_for_the_host(there, policy) -> None:
             rollouts._play(policy, value, out, sight)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    policy.cpu()
+
+
+def test_guards_look_at_a_rollout_there(there, policy, windows) -> None:
+    worlds = there()
+    rollout = Rollouts(worlds).rollout(policy.cuda(), None, STEPS, 21)
+    figures = Guards(windows, GuardConfig(rise=1.0), worlds)(1, rollout)
+    assert all(0 <= each <= 1 for each in figures.values())
     policy.cpu()
 
 
