@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -14,6 +15,9 @@ from click.testing import CliRunner
 from w4rl_fast import doctor
 from w4rl_fast.cli.doctor import doctor as command
 from w4rl_fast.doctor import Finding
+from w4rl_kernels import attention, measured, probe
+
+Machine = Callable[..., None]
 
 ROOMS = ["machine", "torch", "accelerators", "kernels", "engines", "robot", "extras", "renderers", "disk"]
 
@@ -156,27 +160,119 @@ def test_little_shared_memory_is_told(free: int, ok: bool, monkeypatch: pytest.M
     assert (finding.ok, "--shm-size" in finding.remedy) == (ok, not ok)
 
 
-def test_triton_says_whether_it_is_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_is_there", lambda _: True)
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch):
+    """Triton 3.7.1, a C compiler and attention by "auto"; a GPU of some architecture where a test gives one."""
+    import torch
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: object())
+    monkeypatch.setattr(probe, "triton_release", lambda: "3.7.1")
+    monkeypatch.setattr(probe, "no_compiler", lambda: None)
+    monkeypatch.setattr(attention.SWITCH, "asked", "auto")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+
+    def give(gpu: tuple[int, int] | None, table: dict[str, dict[str, dict[str, float]]] | None = None) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: gpu)
+        monkeypatch.setattr(measured, "table", lambda: table or {})
+
+    give(None)
+    return give
+
+
+@pytest.mark.usefixtures("machine")
+def test_triton_says_its_release_and_whether_it_is_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor._triton().detail == "3.7.1, compiled; it needs a GPU to run"
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    assert "interpreted" in doctor._triton().detail
-    monkeypatch.delenv("TRITON_INTERPRET")
-    assert "interpreted" not in doctor._triton().detail
+    monkeypatch.setattr(probe, "no_compiler", lambda: "no C compiler")
+    finding = doctor._triton()
+    assert (finding.ok, finding.detail) == (True, "3.7.1, interpreted on the CPU (TRITON_INTERPRET=1)")
 
 
-def test_an_op_says_by_what_it_is_done_and_who_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from w4rl_kernels import attention
+LACKS: dict[str, tuple[object, str, object, str, str]] = {
+    "absent": (importlib.util, "find_spec", None, "triton is not installed", 'pip install "triton>=3.6,<3.8"'),
+    "old": (
+        probe, "triton_release", "2.1.0",
+        "triton 2.1.0 is installed, which our kernels were not checked with", 'pip install "triton>=3.6,<3.8"',
+    ),
+    "no compiler": (probe, "no_compiler", "no C compiler; install gcc", "no C compiler", "install gcc"),
+}  # fmt: skip
 
-    before = attention.SWITCH.asked
-    try:
-        attention.SWITCH.use("auto")
-        assert "torch's own" in doctor._switch("attention").detail
-        attention.SWITCH.use("reference")
-        assert "reference, as W4RL_ATTENTION asks" in doctor._switch("attention").detail
-    finally:
-        attention.SWITCH.use(before)
+
+@pytest.mark.parametrize("lack", LACKS)
+def test_what_triton_lacks_is_told_with_the_remedy_and_auto_takes_torchs_own(
+    lack: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, name, answer, detail, remedy = LACKS[lack]
+    machine((9, 0))
+    monkeypatch.setattr(where, name, lambda *_: answer)
+    finding = doctor._triton()
+    assert (finding.ok, finding.detail, finding.remedy) == (False, detail, remedy)
+    finding = doctor._switch("attention")
+    assert (finding.ok, finding.detail) == (True, f"auto: torch; not gpu: {detail}")
+    attention.SWITCH.use("gpu")
+    finding = doctor._switch("attention")
+    assert (finding.ok, finding.detail) == (False, f"gpu, as W4RL_ATTENTION asks, cannot run: {detail}")
+    assert finding.remedy == f"unset W4RL_ATTENTION, or ask for torch or reference; {remedy}"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({}, "no measurements: python -m bench.gpu ops"),
+        ({"sm_90": {"norm_act": {"some": 1.5}, "attention": {}}}, "no measurements: python -m bench.gpu ops"),
+        ({"sm_90": {"attention": {"some": 1.5}}}, "measured on sm_90"),
+        ({"sm_80": {"attention": {"some": 1.5}}}, "measured on sm_80, not on sm_90: python -m bench.gpu ops"),
+    ],
+)
+def test_on_a_gpu_an_op_says_on_what_it_was_measured(
+    machine: Machine, table: dict[str, dict[str, dict[str, float]]], words: str
+) -> None:
+    machine((9, 0), table)
+    finding = doctor._switch("attention")
+    assert (finding.ok, finding.detail) == (True, f"auto: gpu where it was measured to win, torch elsewhere; {words}")
+
+
+@pytest.mark.usefixtures("machine")
+def test_on_a_cpu_an_op_says_what_serves_it_and_why_not_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    detail = "auto: torch; not gpu: Triton's kernels need a GPU, or TRITON_INTERPRET=1"
+    assert doctor._switch("attention").detail == detail
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert doctor._switch("attention").detail == "auto: torch; not gpu: interpreted, so only if asked for"
+
+
+@pytest.mark.parametrize(
+    ("asked", "ok", "words"),
+    [
+        ("torch", True, "torch, as W4RL_ATTENTION asks"),
+        ("reference", True, "reference, as W4RL_ATTENTION asks"),
+        ("gpu", False, "gpu, as W4RL_ATTENTION asks, cannot run: Triton's kernels need a GPU, or TRITON_INTERPRET=1"),
+        ("cpu", False, "cpu, as W4RL_ATTENTION asks, cannot run: on cpu it has only torch, reference, gpu"),
+    ],
+)
+@pytest.mark.usefixtures("machine")
+def test_a_name_that_was_asked_for_is_met_or_told_with_the_remedy(asked: str, ok: bool, words: str) -> None:
+    attention.SWITCH.use(asked)
+    finding = doctor._switch("attention")
+    assert (finding.ok, finding.detail) == (ok, words)
+    assert finding.remedy == ("" if ok else "unset W4RL_ATTENTION, or ask for torch or reference")
+
+
+def test_an_op_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("w4rl_fast.doctor.import_module", lambda _: 1 / 0)
-    assert not doctor._switch("attention").ok
+    finding = doctor._switch("attention")
+    assert (finding.ok, finding.remedy) == (False, "pip install w4rl-fast")
+
+
+def test_a_name_that_nobody_knows_is_told_with_the_variable_that_asks_for_it(run_python) -> None:
+    code = """import os
+os.environ["W4RL_ATTENTION"] = "fast"
+from w4rl_fast import doctor
+finding = doctor._switch("attention")
+print(finding.ok, finding.remedy, finding.detail, sep="|")"""
+    ok, remedy, detail = run_python(code).split("|")
+    assert (ok, remedy) == ("False", "unset W4RL_ATTENTION")
+    assert "a name is one of reference, torch, cpu, gpu or auto" in detail
 
 
 def test_a_probe_finds_modules_and_submodules_and_survives_missing_parents() -> None:

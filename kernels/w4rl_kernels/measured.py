@@ -18,7 +18,7 @@ def unproven(op: str, key: str) -> str | None:
     major, minor = torch.cuda.get_device_capability()
     found = table().get(architecture := f"sm_{major}{minor}", {}).get(op, {}).get(key)
     if found is None:
-        return f"{key}: not measured on {architecture}; python -m bench.gpu ops, then python -m bench.qualify.ops gpu.json, does it"
+        return f"{key}: not measured on {architecture}; python -m bench.gpu ops does it"
     return None if found > 1 else f"{key}: on {architecture} torch's own is {1 / found:.2f} times faster"
 
 

@@ -116,7 +116,7 @@ class Switch(Generic[Function]):
     @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
     def _constant(self, device: str, *facts: Any) -> str:
         """Facts one by one: on the way here a whole named tuple would lose its fields."""
-        if device == "cpu":  # torch's own comes first: cheap to ask, and TRITON_INTERPRET may change
+        if device == "cpu":  # cheap to ask, and TRITON_INTERPRET may change
             return self.serve(device, self.problems(*facts))
         call = (self.asked, device, *facts)
         if (name := self._answers.get(call)) is None:

@@ -279,8 +279,8 @@ def problem(**changed) -> Problem:
         ({"raw": torch.float64}, "float64: it takes float32, bfloat16 and float16"),
         ({"made": torch.float64}, "float64"),
         ({"base": torch.float64}, "float64"),
-        ({"size": 2**31}, "32 bits"),
-        ({"pictures": 2**31}, "32 bits"),
+        ({"size": 2**31}, "up to 2147479552"),
+        ({"pictures": 2**31}, "up to 2147479552"),
     ],
 )
 def test_what_the_kernel_cannot_take_is_refused_and_auto_goes_on(asked, monkeypatch, changed, why: str) -> None:

@@ -48,7 +48,7 @@ def key(problem: Problem) -> str:
 def refuses(problem: Problem) -> str | None:
     """Why the kernels cannot take a problem, or None."""
     if max(problem) > LARGEST or problem.rows * -(-problem.numbers // BLOCK) > LARGEST:
-        return f"{problem.rows} rows of {problem.numbers} numbers: it counts them in 32 bits"
+        return f"{problem.rows} rows of {problem.numbers} numbers: it takes up to {LARGEST}, and as many programs"
     return None
 
 
