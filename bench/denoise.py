@@ -17,10 +17,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from w4rl_fast.data.episode import Schema
+from w4rl_fast.imagine.step import Narrow
 from w4rl_fast.measure import peak_memory_bytes, roofline, time_blocks, write_result
 from w4rl_fast.presets import WORLDS
 from w4rl_fast.world.model import Context, WorldModel
@@ -32,18 +33,6 @@ BATCHES, SLICED, SLICES, COMPILED = (1, 8, 64), 64, (4, 8, 16, 32), 8
 BUDGET_S, THREADS = 4.0, 1
 
 Step = Callable[..., Tensor]
-
-
-class Narrow(nn.Module):
-    """A backbone that computes in `dtype` between inputs and an output in float32."""
-
-    def __init__(self, inner: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.inner, self.dtype = inner.to(dtype), dtype
-
-    def forward(self, *tensors: Tensor) -> Tensor:
-        out: Tensor = self.inner(*(tensor.to(self.dtype) for tensor in tensors)).float()
-        return out
 
 
 def make(name: str, dtype: torch.dtype) -> WorldModel:

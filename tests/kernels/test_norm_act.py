@@ -88,21 +88,22 @@ def framed(values: Tensor, around: float = float("nan")) -> tuple[Tensor, Tensor
 
 
 def rows_of(shape: tuple[int, ...], dtype: torch.dtype, scaled_by: str | None) -> tuple[Tensor | None, ...]:
-    """grad and x (B, P, C), gain and shift: chunks of one tensor (B, 2 C), or (C,), or None."""
+    """grad and x (B, P, C), gain and shift: chunks of tensors of two widths, or (C,), or None."""
     pictures, channels, *sides, _ = shape
     torch.manual_seed(sum(shape))
     size = (pictures, sides[0] * sides[1], channels)
     x, grad = (framed(each.to(dtype))[0] for each in (torch.randn(size) * 1.5 + 0.5, torch.randn(size)))
-    both = framed(torch.randn(pictures, 2 * channels).to(dtype))[0].chunk(2, dim=1)
+    both = [framed(torch.randn(pictures, many * channels).to(dtype))[0][:, -channels:] for many in (2, 3)]
     gain, shift = both if scaled_by == "picture" else (each[0] for each in both) if scaled_by else (None, None)
     return grad, x, gain, shift
 
 
 def tokens_of(shape: tuple[int, int, int], dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """grad and x (B, N, W), scale and shift (B, W), the middle of a wider tensor."""
+    """grad and x (B, N, W), scale and shift (B, W), parts of tensors of two widths."""
     torch.manual_seed(sum(shape))
     x, grad = (framed(each.to(dtype))[0] for each in (torch.randn(shape) * 1.5 + 0.5, torch.randn(shape)))
-    _, scale, shift, _ = framed(torch.randn(shape[0], 4 * shape[2]).to(dtype))[0].chunk(4, dim=1)
+    width = shape[2]
+    scale, shift = (framed(torch.randn(shape[0], n * width).to(dtype))[0][:, width : 2 * width] for n in (4, 3))
     return grad, x, scale, shift
 
 

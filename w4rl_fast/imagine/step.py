@@ -16,7 +16,7 @@ from w4rl_kernels.noise import Draw
 
 
 class Narrow(nn.Module):
-    """A backbone that computes in another dtype between inputs and an output in float32."""
+    """A backbone that computes in another dtype, whatever it is given."""
 
     def __init__(self, inner: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Narrow(nn.Module):
 
     def forward(self, *tensors: Tensor) -> Tensor:
         out: Tensor = self.inner(*(tensor.to(self.dtype) for tensor in tensors))
-        return out.float()
+        return out
 
 
 class WorldStep(nn.Module):
