@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from bench.denoise import inputs, make, step_of
-from bench.qualify.session import PRECISIONS, Call, Session
+from bench.qualify.session import PRECISIONS, Call, Session, captured
 from w4rl_fast.world.model import Context, WorldModel
 
 BACKBONES, COMPILED = ("tiny", "tiny-dit", "small"), ("tiny", "small")
-BATCHES, USED, UNTIL = (8, 512), ("bf16", "fp32"), 0.95
+BATCHES, USED = (8, 512), ("bf16", "fp32")
 
 
 def run(session: Session) -> list[dict[str, Any]]:
@@ -32,14 +32,14 @@ def run(session: Session) -> list[dict[str, Any]]:
 @torch.no_grad()
 def world(session: Session, name: str, precision: str) -> list[dict[str, Any]]:
     """Steps and samples of one backbone in one precision."""
-    if session.is_late(UNTIL, f"denoising: {name} {precision}"):
+    if session.is_late(f"denoising: {name} {precision}"):
         return []
     exact = step_of(make(name, torch.float32).to(session.device))
     model, rows = make(name, PRECISIONS[precision]).to(session.device), []
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for batch in (1, 2) if session.dry else BATCHES:
         what = f"denoising: {name} {precision}, batch {batch}"
-        if session.is_late(UNTIL, what):
+        if session.is_late(what):
             continue
         tensors = [tensor.to(session.device) for tensor in inputs(model, batch)]
         compiled = precision == "bf16" and name in COMPILED and (session.dry or batch == max(BATCHES))
@@ -78,25 +78,3 @@ def steps(session: Session, model: WorldModel, tensors: list[Tensor], wanted: Te
 def sampler_of(model: WorldModel) -> Callable[..., Tensor]:
     """All steps of the sampler from a batch of standard normal noise."""
     return lambda noisy, _, *rest: model(Context(*rest[:4]), noisy)[0]
-
-
-def captured(session: Session, call: Call) -> Call:
-    """The same call as a CUDA graph; on the CPU itself."""
-    if session.dry:
-        return call
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            call()
-    torch.cuda.current_stream().wait_stream(stream)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        out = call()
-
-    def replay() -> Tensor:
-        graph.replay()
-        return out
-
-    return replay

@@ -17,7 +17,7 @@ from w4rl_engines.protocol import Engine
 from w4rl_fast.imagine import WorldStep
 from w4rl_fast.imagine.export import GREY, PLACE, TOLERANCES, Exportable, with_spec
 
-BATCH, ROWS, UNTIL = 64, 64, 0.9
+BATCH, ROWS = 64, 64
 PRECISIONS = ("float32", "bfloat16")
 A_LEVEL = TOLERANCES[GREY.name].p99
 
@@ -40,7 +40,7 @@ def row_of(session: Session, what: Exportable, backend: str, precision: str, fol
     name = f"engines: {backend} {precision}"
     if why := registry.unavailable(backend):
         return {"backend": backend, "precision": precision, "unavailable": why}
-    if session.is_late(UNTIL, name):
+    if session.is_late(name):
         return None
     return session.attempt(name, functools.partial(measure, session, what, backend, precision, folder))
 

@@ -4,24 +4,27 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from w4rl_fast.imagine.baseline import STEPS
-from w4rl_fast.report.chart import Series, bar_chart
-from w4rl_fast.report.page import Figure, Section, environment, page, row, table
+from bench.qualify import page_ops, page_rollouts
+from bench.qualify.page_rollouts import alike, name_of
+from bench.qualify.targets import Target, section, targets_of
+from bench.qualify.words import NOT_MEASURED, Row, answer, entries, words
+from w4rl_fast.report.page import Figure, Section, environment, page, table
 
-NOT_MEASURED = "not measured"
-FAST = "eager bfloat16, graph"
-WAYS = {"eager float32": "eager fp32", "eager bfloat16": "eager bf16", FAST: "bf16 graph"}
-COLOURS = {"eager float32": "c1", "eager bfloat16": "c2", FAST: "c0"}
-ALL = ("case", "worlds", "frames/s", "ratio", "grey p99", "GFLOP", "of peak", "MB", "steps")
 PEAKS = {
     "copy_gb_per_s": "copy, read and write, GB/s", "gemm_fp32_tflops": "product in float32, TFLOP/s",
     "gemm_tf32_tflops": "product in tf32, TFLOP/s", "gemm_bf16_tflops": "product in bfloat16, TFLOP/s",
 }  # fmt: skip
 SPEEDS = {
     "frames_per_s", "ratio_to_baseline", "share_of_peak", "ratio", "ratio_both", "share_of_copy", "median_ms",
-    "build_s", "load_s", "copy_gb_per_s", "gemm_fp32_tflops", "gemm_tf32_tflops", "gemm_bf16_tflops",
+    "build_s", "load_s", "copy_gb_per_s", "gemm_fp32_tflops", "gemm_tf32_tflops", "gemm_bf16_tflops", "share_of_gemm",
+    "share_of_roof", "predicted_ms", "ms_a_step", "alone_ms", "alone_share_of_peak", "overhead",
 }  # fmt: skip
-Row = Mapping[str, Any]
+STYLE = """<style>
+.targets td { vertical-align: top; } .targets td:first-child { white-space: normal; min-width: 12rem; }
+.targets th:last-child, .targets td:last-child { text-align: left; white-space: normal; min-width: 16rem; }
+dl { grid-template-columns: fit-content(45%) 1fr; } dt { overflow-wrap: anywhere; }
+@media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .5rem; } }
+</style>"""
 
 
 def page_of(result: Row, card: Row | None) -> str:
@@ -34,8 +37,12 @@ def page_of(result: Row, card: Row | None) -> str:
         if speeds
         else "A dry run on a CPU with everything tiny: it shows that the command would run, and no speed."
     )
+    targets = targets_of(result)
     sections = [
-        rollouts(result.get("rollouts") or []),
+        section(targets),
+        page_ops.section(result.get("ops") or {}),
+        page_rollouts.section(result.get("rollouts") or []),
+        page_rollouts.trace(result.get("trace") or {}),
         engines(result.get("engines") or []),
         kernels(result.get("kernels") or {}),
         denoising(result.get("denoising") or []),
@@ -43,7 +50,8 @@ def page_of(result: Row, card: Row | None) -> str:
         missing(result),
         environment(card or {}, f"python -m bench.gpu{'' if speeds else ' --dry'}"),
     ]
-    return page(f"{device_of(card)}: what runs, and how fast?", text, headline(result), sections)
+    sections[0] = sections[0]._replace(body=STYLE + sections[0].body)
+    return page(f"{device_of(card)}: what runs, and how fast?", text, headline(result, targets), sections)
 
 
 def unmeasured(value: Any) -> Any:
@@ -58,14 +66,18 @@ def device_of(card: Row | None) -> str:
     return str(gpus[0])
 
 
-def headline(result: Row) -> list[Figure]:
+def headline(result: Row, targets: Sequence[Target]) -> list[Figure]:
     best = max(alike(result.get("rollouts") or []), key=lambda each: each["ratio_to_baseline"], default=None)
+    measured = [each for each in targets if each.met is not None]
+    met = f"{sum(bool(each.met) for each in measured)} of {len(measured)}" if measured else NOT_MEASURED
     suite = result.get("suite")
     ran = [each for each in result.get("engines") or [] if "unavailable" not in each]
     tests = f"{suite.get('passed', 0)} passed" if suite else NOT_MEASURED
     failed = f"{suite.get('failed', 0)} failed, {suite.get('skipped', 0)} skipped" if suite else "see below"
     return [
         Figure("Failures", f"{len(result['failed'])}", f"in {result['elapsed_s']:.0f} s; they are listed below"),
+        Figure("Targets met", met, f"there are {len(targets)}; those that were measured count"),
+        Figure("Classes of shapes that our kernels win", wins(result.get("ops") or {}), "of those of the presets"),
         Figure("Tests of the kernels", tests, failed),
         Figure("Engines that ran", f"{len(ran)}", "by backend and precision"),
         Figure(
@@ -76,60 +88,9 @@ def headline(result: Row) -> list[Figure]:
     ]
 
 
-def rollouts(rows: Sequence[Row]) -> Section:
-    text = (
-        "Imagined frames a second with policy, world step, classifier and buffers: the baseline's, and ours as ratios"
-        " to it. Grey levels (of 255) are those of a case's own first step against eager float32. Among all cases is"
-        " the baseline in tf32, which is what torch does to convolutions when nobody forbids it."
-    )
-    head = ("world and steps", "worlds", "baseline, /s", *WAYS.values(), "the last, /s", "its grey p99")
-    found = {(each["backbone"], each["steps"], each["worlds"], way_of(each)): each for each in rows}
-    body = [beside(found, *case) for case in dict.fromkeys(case[:3] for case in found)]
-    whole = f"<details><summary>Every case with all its figures</summary>{table(ALL, map(cells, rows))}</details>"
-    return Section("Rollouts", text, charts(rows) + table(head, body) + whole)
-
-
-def beside(found: Mapping[tuple[str, int, int, str], Row], backbone: str, steps: int, worlds: int) -> list[str]:
-    """Every way to imagine beside the baseline, and how true the fastest is."""
-
-    def figure(way: str, name: str, form: str, steps: int = steps) -> str:
-        return words(found.get((backbone, steps, worlds, way), {}).get(name), form)
-
-    return [
-        f"{backbone} {steps}", str(worlds), figure("baseline float32", "frames_per_s", "{:,.0f}", STEPS),
-        *(figure(way, "ratio_to_baseline", "{:.2f}x") for way in WAYS), figure(FAST, "frames_per_s", "{:,.0f}"),
-        figure(FAST, "parity_p99", "{:.2f}"),
-    ]  # fmt: skip
-
-
-def cells(each: Row) -> list[str]:
-    return [
-        name_of(each), str(each["worlds"]), words(each["frames_per_s"], "{:,.0f}"),
-        words(each["ratio_to_baseline"], "{:.2f}x"), words(each["parity_p99"], "{:.2f}"),
-        f"{each['gflop_per_frame']:.2f}", words(each["share_of_peak"], "{:.1%}"),
-        words(each["peak_memory_mb"], "{:,.0f}"), f"{each['horizon']} x {each['samples']}",
-    ]  # fmt: skip
-
-
-def charts(rows: Sequence[Row]) -> str:
-    """Ratios to the baseline by number of worlds, a chart for each backbone, at as many denoising steps."""
-    drawn = alike(rows)
-    return row(*(chart(name, drawn) for name in dict.fromkeys(each["backbone"] for each in drawn)))
-
-
-def alike(rows: Sequence[Row]) -> list[Row]:
-    """What draws a frame in as many steps as the baseline."""
-    return [each for each in rows if each["ratio_to_baseline"] and each["steps"] == STEPS]
-
-
-def chart(backbone: str, rows: Sequence[Row]) -> str:
-    mine = [each for each in rows if each["backbone"] == backbone]
-    worlds = sorted({each["worlds"] for each in mine})
-    found = {(way_of(each), each["worlds"]): each["ratio_to_baseline"] for each in mine}
-    series = [
-        Series(WAYS[name], [found.get((name, count)) for count in worlds], colour) for name, colour in COLOURS.items()
-    ]
-    return bar_chart([f"{count} worlds" for count in worlds], series, title=backbone, unit="times the baseline")
+def wins(found: Row) -> str:
+    known = [each for each in found.get("rows", []) if each["ours"] == "gpu"]
+    return f"{sum(each['ratio'] > 1 for each in known)} of {len(known)}" if known else NOT_MEASURED
 
 
 def engines(rows: Sequence[Row]) -> Section:
@@ -199,27 +160,3 @@ def missing(result: Row) -> Section:
         "What is not here", f"Packages that are absent and were stood in for: {stood}.",
         entries(result["left_out"]) + (failed or "<p>Nothing failed.</p>"),
     )  # fmt: skip
-
-
-def entries(named: Mapping[str, str]) -> str:
-    inner = "".join(f"<dt>{escape(name)}</dt><dd>{escape(why)}</dd>" for name, why in named.items())
-    return f"<dl>{inner}</dl>" if inner else ""
-
-
-def name_of(each: Row) -> str:
-    return f"{each['backbone']} {each['steps']}, {way_of(each)}"
-
-
-def way_of(each: Row) -> str:
-    return f"{each['engine']} {each['precision']}{', graph' if each['captured'] else ''}"
-
-
-def words(value: Any, form: str) -> str:
-    """A figure in words; text stands for a number that JSON has no word for."""
-    if value is None:
-        return NOT_MEASURED
-    return form.format(value) if isinstance(value, int | float) else str(value)
-
-
-def answer(value: bool | None) -> str:
-    return NOT_MEASURED if value is None else ("yes" if value else "no")

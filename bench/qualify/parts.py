@@ -1,5 +1,6 @@
 """A world, a classifier, a policy and places to begin, of random weights and numbers: enough for speed and parity."""
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -35,8 +36,9 @@ class Parts:
         return sum(each.nbytes for each in (*tensors, self.starts.pixels)) / 2**20
 
 
+@functools.cache
 def parts_of(name: str, device: str) -> Parts:
-    """Those of a preset, with the classifier that goes with its size."""
+    """Those of a preset, with the classifier that goes with its size: made once, for every section."""
     world = make(name, torch.float32)
     of = world.config
     network = "small" if name.startswith("tiny") else "resnet18"

@@ -25,6 +25,8 @@ def run(session: Session) -> dict[str, Any] | None:
     if not is_installed("pytest"):
         session.leave_out("suite", "pytest is not installed; pip install pytest")
         return None
+    if session.is_late("suite"):
+        return None
     files = []
     for path in sorted((ROOT / FOLDER).glob("test_*.py")):
         if lacks := lacking(path):
@@ -35,16 +37,17 @@ def run(session: Session) -> dict[str, Any] | None:
 
 
 def outcome(session: Session, files: list[str]) -> dict[str, Any] | None:
+    limit_s = min(LIMIT_S, max(1.0, session.left_s))
     options = ["-q", "-rfE", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib", "-m", "not slow"]
     paths = os.pathsep.join(map(str, (ROOT, *SOURCES.values())))
     environment = {**os.environ, "PYTHONPATH": paths, "TRITON_INTERPRET": "1"}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", *options, *files], cwd=ROOT, env=environment, timeout=LIMIT_S,
+            [sys.executable, "-m", "pytest", *options, *files], cwd=ROOT, env=environment, timeout=limit_s,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        session.leave_out("suite", f"it takes longer than {LIMIT_S} s")
+        session.leave_out("suite", f"it takes longer than {limit_s:.0f} s")
         return None
     last = next((line for line in reversed(done.stdout.splitlines()) if line), "")
     print(f"{FOLDER}: {last}", flush=True)

@@ -57,6 +57,18 @@ def test_a_dry_run_on_a_bare_machine_reaches_the_end_and_agrees_with_itself(pyth
     assert all(row["grey_level_error"]["sample, graph, to eager"] == 0 for row in result["denoising"])
     assert {row["batch"] for row in result["denoising"]} == {1, 2}
     assert "rollouts: CUDA graphs" in result["left_out"]
+    assert {(row["op"], row["gradient"]) for row in result["ops"]["rows"]} == {
+        ("attention", False), ("attention", True), ("norm_act", False), ("norm_act", True), ("edm_step", False),
+        ("noise", False),
+    }  # fmt: skip
+    assert all(row["errors"]["torch"] < 2e-2 for row in result["ops"]["rows"] if row["op"] != "noise")
+    assert result["ops"]["measured"] == {}
+    assert {row["graph"] for row in result["rollouts"]} == {"", "rollout"}
+    assert any("our kernels" in name for name in result["left_out"])
+    assert result["trace"]["auto"]["reads"] == {}
+    assert result["trace"]["auto"]["waits"] is None
+    assert (tmp_path / "trace-auto.json.gz").exists()
+    assert {(each["value"], each["met"]) for each in result["targets"]} == {(None, None)}
     page = (tmp_path / "gpu.html").read_text()
     assert "not measured" in page
     assert "frames/s" in page

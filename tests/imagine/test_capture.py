@@ -42,6 +42,16 @@ class Guard(TorchDispatchMode):
         return out
 
 
+class Stays(TorchDispatchMode):
+    """Raises where anything is taken from the host's memory, or brought there."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for each in tree_leaves((args, kwargs, out)):
+            assert not isinstance(each, torch.Tensor) or each.is_meta, f"{function} on {each.device}"
+        return out
+
+
 class Tape(TorchDispatchMode):
     """A CUDA graph on a CPU: every operator once more, on the same memory, whatever Python would say by now."""
 
@@ -169,12 +179,15 @@ def test_a_rollout_gives_back_all_the_memory_that_it_takes(imagine, policy) -> N
 def test_a_rollout_on_a_device_without_numbers_stays_there(imagine, world, reward, starts, policy) -> None:
     """Nothing of the host's memory is mixed in, as nothing of it may be on a GPU; and what has no number is asked none.
 
-    The first reset, which copies seeds from the host, is part of it.
+    The reset from a seed is part of it.
     """
     parts = {"world": copy.deepcopy(world), "reward": copy.deepcopy(reward)}
     there = {name: each.to("meta") for name, each in parts.items()}
     rollouts = Rollouts(imagine(6, starts=starts.to("meta"), **there))
-    out = rollouts.rollout(policy.to("meta"), ValueNetwork.beside(policy), STEPS, 7)
+    policy = policy.to("meta")
+    value = ValueNetwork.beside(policy)
+    with Stays():
+        out = rollouts.rollout(policy, value, STEPS, 7)
     assert {getattr(out, field.name).device.type for field in dataclasses.fields(out)} == {"meta"}
 
 

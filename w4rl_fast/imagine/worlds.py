@@ -126,14 +126,14 @@ class Worlds(ABC):
         """
         if not self.begun and mask is not None:
             raise UserError("a mask in the first reset", rule="every world begins once", remedy="Leave mask=... away")
-        given = torch.arange(self.num_worlds) + seeds if isinstance(seeds, int) else torch.as_tensor(seeds)
-        if given.shape != (self.num_worlds,):
-            raise UserError(
-                f"{given.numel()} seeds", rule=f"there are {self.num_worlds} worlds", remedy="Give one to each world"
-            )
-        whole = self._rows(torch.ones(self.num_worlds, dtype=torch.bool) if mask is None else mask, fill=not self.begun)
+        count, device = self.num_worlds, self.device
+        given = torch.arange(count, device=device) + seeds if isinstance(seeds, int) else torch.as_tensor(seeds)
+        if given.shape != (count,):
+            raise UserError(f"{given.numel()} seeds", rule=f"there are {count} worlds", remedy="Give one to each world")
+        chosen = torch.ones(count, dtype=torch.bool, device=device) if mask is None else mask
+        whole = self._rows(chosen, fill=not self.begun)
         self.seeds.copy_(torch.where(whole, self._rows(given), self.seeds))
-        numbers = torch.as_tensor(episodes).expand(self.num_worlds)
+        numbers = torch.full((count,), episodes, device=device) if isinstance(episodes, int) else episodes
         self.episodes.copy_(torch.where(whole, self._rows(numbers), self.episodes))
         self._begin(whole)
         self.begun = True
