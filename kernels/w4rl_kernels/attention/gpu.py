@@ -16,6 +16,8 @@ from w4rl_kernels.ahead import Ahead
 LOG2E = tl.constexpr(1.4426950408889634)
 FETCH = 64
 """Bytes that memory gives at once: heads that share them are taken by one program."""
+STAGES = 2
+"""Steps of the gradient of keys and values that are in flight at once: with three it spills on sm_86, 89 and 120."""
 
 
 @triton.jit
@@ -252,29 +254,52 @@ def attention_backward(grad: Tensor, qkv: Tensor, out: Tensor, lse: Tensor, fram
         grad_q_kernel[cut.programs(sequences)](
             grad, qkv, out, lse, delta, grad_qkv, **cut.constants, num_warps=cut.warps
         )
-        grad_kv_kernel[cut.programs(sequences)](grad, qkv, lse, delta, grad_qkv, **cut.constants, num_warps=cut.warps)
+        grad_kv_kernel[cut.programs(sequences)](
+            grad, qkv, lse, delta, grad_qkv, **cut.constants, num_warps=cut.warps, num_stages=STAGES
+        )
     return grad_qkv
 
 
 SHAPES = (
-    (64, 8, 8, 0), (256, 12, 8, 0), (256, 4, 32, 0), (1024, 8, 8, 0), (144, 64, 8, 0), (576, 128, 8, 0),
-    (576, 128, 8, 144), (1024, 4, 64, 0),
+    (64, 12, 8, 0, 0), (64, 6, 8, 0, 0), (64, 4, 32, 0, 0), (64, 4, 48, 0, 0), (36, 128, 8, 0, 0), (144, 64, 8, 0, 0),
+    (256, 12, 8, 0, 0), (1024, 4, 64, 0, 0), (576, 128, 8, 144, 0), (256, 12, 8, 64, 2),
 )  # fmt: skip
-"""Tokens, heads, features and frame of what the presets ask for."""
-POINTERS = ("grad", "qkv", "out", "grad_qkv")
+"""Tokens, heads, features, frame and window of what the presets ask for, and of histories as tokens in the last two.
+
+Those that differ in the number of heads alone share a row, so long as as many are taken together: it moves addresses
+only, which changes registers by ten or so.
+"""
+HALF = ((64, 12, 8, 0, 0), (64, 6, 8, 0, 0), (64, 4, 32, 0, 0), (36, 128, 8, 0, 0), (256, 12, 8, 64, 2))
+"""Forward in float16 too: at least one of what each preset asks for, and a mask."""
+KERNELS = (("forward", attention_kernel, 3), ("grad_q", grad_q_kernel, 3), ("grad_kv", grad_kv_kernel, STAGES))
+FLOATS = ("lse", "delta")
+
+
+def _jobs(values: str, dtype: torch.dtype, shape: tuple[int, int, int, int, int]) -> dict[str, Ahead]:
+    tokens, heads, features, frame, window = shape
+    cut = plan(tokens, heads, features, dtype, frame, window)
+    mask = f"/{frame}/{window}" if frame else ""
+    return {
+        f"{name}[{tokens}x{heads}x{features}{mask},{values}]": Ahead(
+            kernel=kernel,
+            signature={
+                argument: "*fp32" if argument in FLOATS else f"*{values}"
+                for argument in kernel.arg_names
+                if argument not in cut.constants
+            },
+            constants={**cut.constants, "INTERPRETED": False},
+            warps=cut.warps,
+            stages=stages,
+        )
+        for name, kernel, stages in (KERNELS[:1] if dtype is torch.float16 else KERNELS)
+    }
+
+
 AHEAD = {
-    f"{name}[{tokens}x{heads}x{features}{f'/{frame}' if frame else ''},{values}]": Ahead(
-        kernel=kernel,
-        signature={
-            argument: f"*{values if argument in POINTERS else 'fp32'}"
-            for argument in kernel.arg_names
-            if argument not in cut.constants
-        },
-        constants={**cut.constants, "INTERPRETED": False},
-        warps=cut.warps,
+    name: job
+    for values, dtype, shapes in (
+        ("fp32", torch.float32, SHAPES), ("bf16", torch.bfloat16, SHAPES), ("fp16", torch.float16, HALF)
     )
-    for values, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
-    for tokens, heads, features, frame in SHAPES
-    for cut in [plan(tokens, heads, features, dtype, frame)]
-    for name, kernel in (("forward", attention_kernel), ("grad_q", grad_q_kernel), ("grad_kv", grad_kv_kernel))
-}
+    for shape in shapes
+    for name, job in _jobs(values, dtype, shape).items()
+}  # fmt: skip

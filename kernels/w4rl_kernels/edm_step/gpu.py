@@ -211,29 +211,48 @@ def options() -> dict[str, Any]:
 
 
 TYPES = {
-    **dict.fromkeys(("seeds", "first", "second", "turned"), "*i64"),
-    **dict.fromkeys(("x", "base", "moved"), "*fp32"),
+    **dict.fromkeys(("seeds", "first", "second"), "*i64"),
+    **dict.fromkeys(("x", "base", "moved", "scaled", "frame", "turned"), "*fp32"),
     **dict.fromkeys(("frames", "ring"), "*u8"),
     **dict.fromkeys(("scale", "skip", "out", "sigma", "inverse", "step", "into"), "fp32"),
 }
-"""Of arguments; what is not here is a stride, a count or a slot, or has the dtype that the network takes and gives."""
-ALL = {"BASED": 1, "ROUNDED": 1, "INVERTED": 1, "INTERPRETED": 0, "BLOCK": BLOCK}
-AHEAD = {
-    f"{name}[{side},{values}]": Ahead(
+"""Of arguments, where the slot is a number; `raw` has the dtype of the network, and others are strides and counts."""
+
+
+def ahead(kernel: Any, side: int, raw: str = "fp32", **constants: int) -> Ahead:
+    """Of pictures (3, side, side) that are contiguous, and a ring of four of them."""
+    steps = {"picture": 3 * side**2, "channel": side**2, "row": side, "column": 1}
+    count = steps["picture"]
+    integers = {
+        **{f"{of}_{name}": step for of in ("raw", "base") for name, step in steps.items()},
+        "count": count,
+        "frames_picture": count,
+        "ring_picture": 4 * count,
+        "ring_slot": count,
+    }
+    constants = {
+        "BLOCK": BLOCK,
+        "INTERPRETED": 0,
+        **({"SIDE": side} if "SIDE" in kernel.arg_names else {}),
+        **constants,
+    }
+    types = {**TYPES, "raw": f"*{raw}"}
+    return Ahead(
         kernel=kernel,
-        signature={
-            argument: TYPES.get(argument, f"*{values}" if argument in ("raw", "scaled", "frame") else "i32")
-            for argument in kernel.arg_names
-            if argument not in constants and argument != "SIDE"
-        },
-        constants=constants if kernel is start_kernel else {**constants, "SIDE": side},
+        signature={name: types.get(name, "i32") for name in kernel.arg_names if name not in constants},
+        constants=constants,
+        integers={name: step for name, step in integers.items() if name in kernel.arg_names},
         warps=WARPS,
+        fusion=False,
     )
+
+
+STEP = {"ROUNDED": 1, "INVERTED": 1}
+LANDED = {"FRAMES": 1, "RING": 1, "TURNED": 0}
+AHEAD = {f"start[{side}]": ahead(start_kernel, side) for side in (48, 64)} | {
+    f"{name}[{side}{'' if based else ',bare'},{raw}]": ahead(kernel, side, raw, BASED=based, **STEP, **constants)
     for side in (48, 64)
-    for values in ("fp32", "bf16")
-    for name, kernel, constants in (
-        ("start", start_kernel, {"BLOCK": BLOCK, "INTERPRETED": 0}),
-        ("advance", advance_kernel, ALL),
-        ("finish", finish_kernel, {**ALL, "FRAMES": 1, "RING": 1, "TURNED": 1}),
-    )
+    for based in (1, 0)
+    for raw in ("fp32", "bf16")
+    for name, kernel, constants in (("advance", advance_kernel, {}), ("finish", finish_kernel, LANDED))
 }

@@ -133,7 +133,9 @@ AHEAD = {
         kernel=kernel,
         signature={**dict.fromkeys(("seeds", "first", "second"), "*i64"), "out": out, "stream": "i32", "count": "i32"},
         constants={"BLOCK": BLOCK},
+        integers={"count": BLOCK},
         warps=WARPS,
+        fusion=False,
     )
     for name, kernel, out in (("normal", normal_kernel, "*fp32"), ("bits", bits_kernel, "*i64"))
 }

@@ -271,7 +271,7 @@ def layer_backward(
     return grad_x, sums[0].to(scale.dtype), sums[1].to(shift.dtype)
 
 
-FORWARD, BACKWARD, LAYER = 64, 32, 16
+FORWARD, BACKWARD, LOOP, LAYER = 64, 32, 16, 16
 """Numbers of a tile a thread holds: fewer where a program holds several tiles, as gradients and loops do."""
 
 
@@ -280,7 +280,7 @@ def warps(tile: Tile, numbers: int) -> int:
 
 
 def group_warps(tile: Tile, numbers: int) -> int:
-    return warps(tile, numbers if tile.steps == 1 else numbers // 2)
+    return warps(tile, numbers if tile.steps == 1 else LOOP)
 
 
 def _lined_up(gain: Tensor | None, shift: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor, int, int]:
@@ -303,45 +303,78 @@ def _sums(like: Tensor | None, pictures: int, channels: int, x: Tensor) -> Tenso
     return torch.empty(pictures, channels, dtype=torch.float32 if like.ndim == 1 else like.dtype, device=x.device)
 
 
-GROUPS = (
-    (256, 48, 1), (256, 32, 1), (256, 96, 3), (64, 96, 3), (256, 16, 1), (64, 48, 1), (4096, 64, 2), (1024, 64, 2),
-    (1024, 256, 8), (256, 512, 16), (64, 1024, 32), (1024, 128, 4),
+ADAPTIVE = (
+    (256, 768, 24), (256, 16, 1), (2304, 64, 2), (36, 1536, 48), (64, 96, 3), (64, 16, 1), (64, 48, 1), (144, 768, 24),
+    (576, 384, 12), (1024, 384, 12), (4096, 64, 2),
 )  # fmt: skip
-"""Positions, channels and groups of the presets."""
+"""Positions, channels and groups of the presets' norms before convolutions: scaled by picture, and SiLU behind.
+
+Those that differ in the number of groups alone share a row. It moves addresses only; but where the channels are no
+power of two that takes registers, and so these stand for all.
+"""
+LAST = ((256, 32, 1), (256, 16, 1), (2304, 64, 2), (4096, 64, 2))
+"""The same of norms before the last convolution: scaled by channel, and SiLU behind."""
+BARE = ((64, 96, 3), (64, 48, 1), (36, 1024, 32), (144, 512, 16), (256, 512, 16))
+"""The same of norms before attention: scaled by channel."""
 LAYERS = ((64, 128), (64, 192), (256, 192))
-"""Tokens and width of the presets."""
-FLOATS = ("means", "rstds")
-NUMBERS = ("gain_stride", "shift_stride", "scale_stride")
+"""Tokens and width of the presets, and more tokens than a program of the gradient sums over."""
+HALF = ((256, 768, 24), (256, 16, 1), (2304, 64, 2))
+"""Forward in float16 too, as is the first of LAYERS: at least one of what each preset asks for."""
+STATISTICS = dict.fromkeys(("means", "rstds"), "*fp32")
+SUMS = dict.fromkeys(("grad_gain", "grad_shift", "grad_scale"), "*fp32")
+"""Partial sums, where there are several of a parameter."""
 
 
-def _job(kernel: triton.JITFunction, values: str, constants: dict[str, int], threads: int) -> Ahead:
-    types = {**dict.fromkeys(FLOATS, "*fp32"), **dict.fromkeys(NUMBERS, "i32"), "eps": "fp32"}
+def _job(
+    kernel: triton.JITFunction, values: str, constants: dict[str, int], threads: int, stride: int, *, summed: bool
+) -> Ahead:
+    strides = dict.fromkeys(("gain_stride", "shift_stride", "scale_stride"), "i32")
+    types = {**STATISTICS, **strides, "eps": "fp32", **(SUMS if summed else {})}
     return Ahead(
         kernel=kernel,
         signature={name: types.get(name, f"*{values}") for name in kernel.arg_names if name not in constants},
         constants=constants,
+        integers={name: stride for name in strides if name in kernel.arg_names},
         warps=threads,
     )
+
+
+def _groups(kind: str, values: str, positions: int, channels: int, groups: int) -> dict[str, Ahead]:
+    tile, adaptive = group_tile(positions, channels // groups), kind == "adaptive"
+    sizes = {"P": positions, "C": channels, "G": groups, "ROWS": tile.rows, "COLUMNS": tile.columns}
+    sizes |= {"SCALED": True, "ONE": int(adaptive), "ACT": kind != "bare"}
+    name, stride = f"[{positions}x{channels}/{groups},{kind},{values}]", 2 * channels if adaptive else 0
+    return {
+        f"{kernel}{name}": _job(function, values, sizes, group_warps(tile, numbers), stride, summed=not adaptive)
+        for kernel, function, numbers in (
+            ("group", group_kernel, FORWARD), ("group_grad", group_grad_kernel, BACKWARD)
+        )
+    }  # fmt: skip
+
+
+def _layers(values: str, tokens: int, width: int) -> dict[str, Ahead]:
+    tile, name = layer_tile(tokens, width), f"[{tokens}x{width},{values}]"
+    sizes = {"N": tokens, "W": width, "ROWS": tile.rows, "COLUMNS": tile.columns}
+    return {
+        f"{kernel}{name}": _job(
+            function, values, constants, warps(tile, LAYER), 6 * width, summed=chunks(tokens, width) > 1
+        )
+        for kernel, function, constants in (
+            ("layer", layer_kernel, sizes), ("layer_grad", layer_grad_kernel, {**sizes, "STEPS": tile.steps})
+        )
+    }  # fmt: skip
 
 
 def _jobs() -> dict[str, Ahead]:
     made: dict[str, Ahead] = {}
     for values in ("fp32", "bf16"):
-        for positions, channels, groups in GROUPS:
-            tile = group_tile(positions, channels // groups)
-            sizes = {"P": positions, "C": channels, "G": groups, "ROWS": tile.rows, "COLUMNS": tile.columns}
-            sizes |= {"SCALED": True, "ONE": 1, "ACT": True}
-            name = f"{positions}x{channels}/{groups},{values}"
-            made[f"group[{name}]"] = _job(group_kernel, values, sizes, group_warps(tile, FORWARD))
-            made[f"group_grad[{name}]"] = _job(group_grad_kernel, values, sizes, group_warps(tile, BACKWARD))
+        for kind, shapes in (("adaptive", ADAPTIVE), ("last", LAST), ("bare", BARE)):
+            for shape in shapes:
+                made |= _groups(kind, values, *shape)
         for tokens, width in LAYERS:
-            tile = layer_tile(tokens, width)
-            sizes = {"N": tokens, "W": width, "ROWS": tile.rows, "COLUMNS": tile.columns}
-            name = f"{tokens}x{width},{values}"
-            made[f"layer[{name}]"] = _job(layer_kernel, values, sizes, warps(tile, LAYER))
-            sizes = {**sizes, "STEPS": tile.steps}
-            made[f"layer_grad[{name}]"] = _job(layer_grad_kernel, values, sizes, warps(tile, LAYER))
-    return made
+            made |= _layers(values, tokens, width)
+    half = [_groups("adaptive", "fp16", *shape) for shape in HALF] + [_layers("fp16", *LAYERS[0])]
+    return made | {name: job for each in half for name, job in each.items() if "grad" not in name}
 
 
 AHEAD = _jobs()

@@ -124,6 +124,8 @@ def embed_backward(grad: Tensor, x: Tensor, table: Tensor, low: Tensor, high: Te
 
 SIZES = {"A": 4, "K": 21, "D": 256, "ROWS": ROWS, "COLUMNS": COLUMNS}
 POINTERS = ("x", "table", "low", "high", "grad", "out", "grad_x", "parts")
+INTEGERS = {"n": 1024, "share_of_rows": 1024 // SPLITS}
+"""Of a batch of a thousand worlds."""
 AHEAD = {
     f"{name}[{values}]": Ahead(
         kernel=kernel,
@@ -135,6 +137,7 @@ AHEAD = {
             if argument not in constants
         },
         constants=constants,
+        integers=INTEGERS,
     )
     for values in ("fp32", "bf16")
     for name, kernel, constants in (
