@@ -58,7 +58,7 @@ def refuses(problem: Problem) -> str | None:
         if dtype is not None and dtype not in FLOATS:
             return f"{dtype}: it takes float32, bfloat16 and float16"
     if problem.size > LARGEST or problem.pictures * -(-problem.size // BLOCK) > LARGEST:
-        return f"{problem.pictures} pictures of {problem.size} numbers: it takes up to {LARGEST} of one picture, and as many programs"
+        return f"{problem.pictures} pictures of {problem.size} numbers: it takes up to {LARGEST}, and as many programs"
     return None
 
 
