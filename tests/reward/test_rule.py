@@ -81,6 +81,19 @@ def test_calibration_finds_the_log_odds() -> None:
     assert (scale, shift) == (pytest.approx(3, rel=0.03), pytest.approx(0.7, abs=0.05))
 
 
+@pytest.mark.parametrize(("failures", "successes"), [(30, 36), (-60, -40), (-9, 9)])
+def test_calibration_ends_where_no_way_leads_down(failures: float, successes: float) -> None:
+    """Also where every logit is far on one side, and a whole step of Newton's leads thousands away."""
+    rng = np.random.default_rng(0)
+    logits = np.concatenate([rng.normal(failures, 1, 1000), rng.normal(successes, 1, 60)])
+    real = np.arange(1060) >= 1000
+    found = np.array(calibrate(logits, real))
+    features = np.stack([logits, np.ones(1060)], axis=1)
+    slope = features.T @ (sigmoid(features @ found) - real) + found - [1, 0]
+    np.testing.assert_allclose(slope, 0, atol=1e-6)
+    assert 0 < found[0] < 10
+
+
 def test_calibration_of_what_can_be_told_apart_stays_finite() -> None:
     logits = np.concatenate([np.full(50, -8.0), np.full(50, 8.0)])
     scale, shift = calibrate(logits, logits > 0)

@@ -88,16 +88,29 @@ def rate(said: NDArray[np.bool_], among: NDArray[np.bool_]) -> float:
 def calibrate(logits: NDArray[np.float64], success: NDArray[np.bool_], rounds: int = 50) -> tuple[float, float]:
     """Scale and shift of logits (N,) that make them log-odds of these labels: logistic regression by Newton's method.
 
-    A weak pull towards 1 and 0 keeps them finite where the labels can be told apart without a mistake.
+    A weak pull towards 1 and 0 keeps them finite where the labels can be told apart without a mistake. A step that
+    leads uphill is halved until it does not: where all logits are far on one side, a whole one leads anywhere.
     """
     features = np.stack([logits, np.ones_like(logits)], axis=1)
-    weights, start = np.array([1.0, 0.0]), np.array([1.0, 0.0])
+    start = np.array([1.0, 0.0])
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        odds = features @ weights
+        return float((np.logaddexp(0, odds) - success * odds).sum() + 0.5 * ((weights - start) ** 2).sum())
+
+    weights = start
     for _ in range(rounds):
         chance = sigmoid(features @ weights)
         slope = features.T @ (chance - success) + (weights - start)
         bend = (features * (chance * (1 - chance))[:, None]).T @ features + np.eye(2)
-        weights = weights - np.linalg.solve(bend, slope)
+        step, now = np.linalg.solve(bend, slope), loss(weights)
+        tries = (weights - step * 0.5**number for number in range(HALVINGS))
+        weights = next((each for each in tries if loss(each) < now), weights)
     return float(weights[0]), float(weights[1])
+
+
+HALVINGS = 60
+"""Of a step of Newton's, before it is none."""
 
 
 def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
