@@ -182,6 +182,7 @@ def test_refinement_imagines_in_the_fastest_student_that_is_fit(run, store, teac
     assert "slow, untrue" in refusal("refine", "ppo", run, *ONCE, "--world", "nobody")
     assert "device=cuda" in refusal("refine", "ppo", run, *ONCE, "--graph")
     assert "--device cpu" in refusal("refine", "ppo", run, *ONCE, "--device", "nowhere")
+    assert "CUDA_VISIBLE_DEVICES" in refusal("refine", "ppo", run, *ONCE, "--device", "cuda:1")
     result = cli("refine", "ppo", run, *ONCE)
     assert result.exit_code == 0, result.output
     assert "in the student fast" in result.stdout

@@ -163,7 +163,13 @@ def require_true(run: LoadedRun, config: RefineConfig, store: Path | None, *, fo
 
 
 def require_device(device: str) -> None:
-    """Refuse a device that torch does not have here."""
+    """Refuse a device that torch does not have here, and a card by its number: Triton launches on the current one."""
+    if device not in ("cpu", "cuda"):
+        raise UserError(
+            f"device {device}",
+            rule="there are cpu and cuda; CUDA_VISIBLE_DEVICES says which card that is",
+            remedy="Refine on --device cpu, or on --device cuda",
+        )
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
